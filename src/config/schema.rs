@@ -1,0 +1,228 @@
+//! What a configuration is, after every default has been filled in.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use indexmap::IndexMap;
+
+/// Gearman's port.
+pub const DEFAULT_PORT: u16 = 4730;
+
+/// A whole file.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Config {
+    /// The `server:` section.
+    pub server: Server,
+    /// The pools, in the order of the file.
+    pub pools: IndexMap<String, Pool>,
+}
+
+/// The `server:` section. `None` is "not said": flags and the shell's defaults fill it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Server {
+    /// Where the job server listens; empty is the default, `127.0.0.1:4730`.
+    pub listen: Vec<Listen>,
+    /// Where the daemon keeps its lock, its control socket and its logs. Relative to the file.
+    pub state_dir: Option<PathBuf>,
+    /// Where the workers' output goes; `<state_dir>/logs` by default. Relative to the file.
+    pub log_dir: Option<PathBuf>,
+    /// No more processes than this in all pools together.
+    pub max_processes: Option<u32>,
+}
+
+/// An address to listen on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Listen {
+    /// A host name or address, and a port.
+    Tcp(String, u16),
+    /// A Unix socket's path, written `unix:/path`.
+    Unix(PathBuf),
+}
+
+/// One entry of `functions:`, a pool of processes of one command.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pool {
+    /// The key.
+    pub name: String,
+    /// What is started.
+    pub command: Command,
+    /// The functions that its processes register; the pool's name unless said otherwise. Never empty.
+    pub functions: Vec<String>,
+    /// How many processes at least. With 0 the first starts when a job comes.
+    pub min: u32,
+    /// How many at most.
+    pub max: u32,
+    /// The working directory, absolute or relative to the file.
+    pub cwd: Option<PathBuf>,
+    /// Variables added to the daemon's environment.
+    pub env: BTreeMap<String, String>,
+    /// A file of `NAME=value` lines, read when a process starts; `env` wins over it. Relative to the file.
+    pub env_file: Option<PathBuf>,
+    /// The user to run as.
+    pub user: Option<String>,
+    /// The group to run as; the user's own when only a user is named.
+    pub group: Option<String>,
+    /// The file mode creation mask.
+    pub umask: Option<u32>,
+    /// The scheduling priority, -20 to 19.
+    pub nice: Option<i32>,
+    /// Resource limits.
+    pub limits: Limits,
+    /// Drain and replace a process after this many jobs.
+    pub max_jobs: Option<u64>,
+    /// Drain and replace a process after this time.
+    pub max_lifetime: Option<Duration>,
+    /// How long a process may take to register one of its functions.
+    pub start_timeout: Duration,
+    /// How a process is asked to stop.
+    pub stop_signal: Signal,
+    /// How long a job may go on at shutdown, and how long a process may take to end after `stop_signal`.
+    pub stop_timeout: Duration,
+    /// Whether a process that ended by itself is started again.
+    pub restart: Restart,
+    /// When the pool grows and shrinks.
+    pub scale: Scale,
+    /// Its log files.
+    pub log: Log,
+}
+
+/// What a pool starts. `{pool}` and `{slot}` are still in the words: they are filled in when a process is started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// `cmd`: a worker, executed directly.
+    Exec(Vec<String>),
+    /// `cmd` with `shell: true`: a worker, executed by `sh -c`.
+    Shell(String),
+    /// `run`: a command for each job, the workload on its standard input, executed by `gearpool work`.
+    Run(Vec<String>),
+    /// `run` with `shell: true`: the same, executed by `sh -c`.
+    RunShell(String),
+}
+
+/// When a process that ended by itself is started again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Restart {
+    /// Whatever its exit status.
+    Always,
+    /// Unless it exited with 0.
+    OnFailure,
+    /// Not at all.
+    Never,
+}
+
+/// A signal that may ask a process to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the signals' own names, signal(7)")]
+pub enum Signal {
+    Hup,
+    Int,
+    Quit,
+    Term,
+    Usr1,
+    Usr2,
+    Kill,
+}
+
+/// setrlimit(2), soft and hard alike; `None` leaves what the daemon has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// RLIMIT_NOFILE, descriptors.
+    pub nofile: Option<u64>,
+    /// RLIMIT_NPROC, processes of the user.
+    pub nproc: Option<u64>,
+    /// RLIMIT_CORE, bytes of a core file.
+    pub core: Option<u64>,
+    /// RLIMIT_AS, bytes of address space.
+    pub address_space: Option<u64>,
+    /// RLIMIT_CPU, seconds.
+    pub cpu: Option<u64>,
+}
+
+/// When a pool grows and shrinks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scale {
+    /// How long a job should wait at most; learned from the jobs when not said.
+    pub target_wait: Option<Duration>,
+    /// How long the need must have been lower before processes are stopped.
+    pub down_after: Duration,
+}
+
+/// A pool's log files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// Rotate past this many bytes.
+    pub max_size: u64,
+    /// How many rotated files to keep.
+    pub keep: u32,
+    /// Put the time before each line.
+    pub timestamps: bool,
+    /// Break lines longer than this many bytes.
+    pub max_line: u64,
+}
+
+impl Default for Scale {
+    fn default() -> Scale {
+        Scale {
+            target_wait: None,
+            down_after: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Log {
+        Log {
+            max_size: 10 << 20,
+            keep: 5,
+            timestamps: false,
+            max_line: 1 << 20,
+        }
+    }
+}
+
+impl Pool {
+    /// A pool with every default, as `NAME: {cmd: …}` gives it.
+    pub fn new(name: &str, command: Command) -> Pool {
+        Pool {
+            name: name.to_owned(),
+            command,
+            functions: vec![name.to_owned()],
+            min: 1,
+            max: 1,
+            cwd: None,
+            env: BTreeMap::new(),
+            env_file: None,
+            user: None,
+            group: None,
+            umask: None,
+            nice: None,
+            limits: Limits::default(),
+            max_jobs: None,
+            max_lifetime: None,
+            start_timeout: Duration::from_secs(10),
+            stop_signal: Signal::Term,
+            stop_timeout: Duration::from_secs(30),
+            restart: Restart::Always,
+            scale: Scale::default(),
+            log: Log::default(),
+        }
+    }
+
+    /// Whether processes started from `other` are what this pool would start: if not, they have to be replaced.
+    pub fn starts_the_same(&self, other: &Pool) -> bool {
+        let neutral = |pool: &Pool| Pool {
+            min: 0,
+            max: 0,
+            max_jobs: None,
+            max_lifetime: None,
+            start_timeout: Duration::ZERO,
+            stop_timeout: Duration::ZERO,
+            stop_signal: Signal::Term,
+            restart: Restart::Always,
+            scale: Scale::default(),
+            ..pool.clone()
+        };
+        neutral(self) == neutral(other)
+    }
+}

@@ -1,0 +1,9 @@
+//! Gearpool: a Gearman job server that is also the manager of the worker processes that serve it.
+//!
+//! The architecture page is written when the rooms stand.
+
+pub mod config;
+pub mod jobs;
+pub mod pools;
+pub mod proto;
+pub mod time;

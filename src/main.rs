@@ -1,0 +1,2 @@
+//! Command line to daemon or client command.
+fn main() {}

@@ -1,0 +1,165 @@
+//! What the supervisor hears and what it asks for.
+
+use std::sync::Arc;
+
+use crate::config::{Pool, Signal};
+use crate::time::Time;
+
+/// One process, never used twice in the daemon's life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProcId(pub u64);
+
+/// A process's place in its pool, from 1. No two live processes of a pool have the same.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
+pub struct Slot(pub u32);
+
+/// How a process ended, wait(2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum ExitStatus {
+    /// With this exit code.
+    Code(i32),
+    /// By this signal.
+    Signal(i32),
+}
+
+/// What happened.
+#[derive(Clone, Debug)]
+#[expect(
+    missing_docs,
+    reason = "the fields are named for what they hold, and the variant says the rest"
+)]
+pub enum Event {
+    /// The configuration is now this: at the start, and at every reload. Only differences are acted on.
+    Configured(Vec<Arc<Pool>>, Caps),
+    /// A process that was asked for has started.
+    Spawned { proc: ProcId, pid: u32 },
+    /// It could not be started: the reason, as the user should read it.
+    SpawnFailed { proc: ProcId, error: String },
+    /// A connection of the process registered one of its pool's functions.
+    Registered { proc: ProcId },
+    /// Every connection of a quiesced process is parked: no job, and nothing of the worker's code left to run.
+    Parked { proc: ProcId },
+    /// The process ended and has been reaped, with the last lines that it wrote.
+    Exited {
+        proc: ProcId,
+        status: ExitStatus,
+        last_lines: Vec<String>,
+    },
+    /// What the job server knows of the pools, sampled.
+    Sampled(Vec<PoolLoad>),
+    /// Keep the pool between these two until the file changes it. `min == max` holds one number.
+    Scale { pool: String, min: u32, max: u32 },
+    /// Replace a pool's processes, or the one in a slot: new before old, each drained.
+    Restart { pool: String, slot: Option<Slot> },
+    /// Drain all of a pool's processes and start none until `Start`.
+    Stop { pool: String },
+    /// Undo `Stop` or `Scale`.
+    Start { pool: String },
+    /// Drain everything and end.
+    ShutDown(Stop),
+    /// A deadline has come, or the loop woke for another reason.
+    Tick,
+}
+
+/// How the daemon ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// Running jobs may finish within their pool's `stop_timeout`, then `stop_signal`, then KILL.
+    Gracefully,
+    /// Running jobs may finish, however long they take.
+    WhenIdle,
+    /// KILL everything.
+    AtOnce,
+}
+
+/// Limits over all pools.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Caps {
+    /// `server.max_processes`.
+    pub max_processes: Option<u32>,
+}
+
+/// A pool as the job server sees it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PoolLoad {
+    /// The pool.
+    pub pool: String,
+    /// Jobs of its functions that wait.
+    pub queued: u64,
+    /// Jobs of its functions that have ended since the daemon started, and the seconds that they ran in all.
+    pub completed: u64,
+    /// See `completed`.
+    pub busy_seconds: f64,
+    /// How long the oldest waiting job has waited.
+    pub oldest_wait: std::time::Duration,
+    /// Those of its processes whose connections are known.
+    pub processes: Vec<ProcLoad>,
+}
+
+/// A process as the job server sees it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ProcLoad {
+    /// The process.
+    pub proc: ProcId,
+    /// When it got the job that it is running; the oldest, when it runs several.
+    pub busy_since: Option<Time>,
+    /// When it last ended a job, or registered.
+    pub idle_since: Time,
+    /// How many jobs it has ended.
+    pub jobs_done: u64,
+}
+
+/// What to do. The shell carries these out in order.
+#[derive(Clone, Debug, PartialEq)]
+#[expect(
+    missing_docs,
+    reason = "the fields are named for what they hold, and the variant says the rest"
+)]
+pub enum Action {
+    /// Start a process; answered by `Spawned` or `SpawnFailed`, and in the end by `Exited`.
+    Spawn {
+        proc: ProcId,
+        slot: Slot,
+        pool: Arc<Pool>,
+    },
+    /// Give the connections of this process no more jobs; answered by `Parked`, at once if they are.
+    Quiesce { proc: ProcId },
+    /// Undo that.
+    Unquiesce { proc: ProcId },
+    /// Send the process group this signal.
+    Signal { proc: ProcId, signal: Signal },
+    /// Close the connections of this process, and refuse jobs to new ones with an ERROR.
+    Disconnect { proc: ProcId },
+    /// Send KILL to the process group.
+    Kill { proc: ProcId },
+    /// Something to tell the operator, once.
+    Tell(Tell),
+    /// Every process has ended after `ShutDown`.
+    Finished,
+}
+
+/// What the daemon's log says about pools, as fields and a sentence.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tell {
+    /// How loud.
+    pub level: Level,
+    /// The pool.
+    pub pool: String,
+    /// The slot, where one is meant.
+    pub slot: Option<Slot>,
+    /// The sentence, lowercase, without a full stop.
+    pub text: String,
+}
+
+/// How loud a [`Tell`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// Every process's coming and going.
+    Info,
+    /// A process ended that should not have.
+    Warning,
+    /// A pool does not work.
+    Error,
+}

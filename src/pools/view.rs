@@ -1,0 +1,89 @@
+//! The pools as a snapshot: what `status` shows of them.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::event::Slot;
+
+/// One pool.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PoolView {
+    /// Its name.
+    pub name: String,
+    /// Its command, as one line.
+    pub command: String,
+    /// The functions that it serves.
+    pub functions: Vec<String>,
+    /// The bounds in force.
+    pub min: u32,
+    /// See `min`.
+    pub max: u32,
+    /// How many processes it should have now.
+    pub target: u32,
+    /// Why, in the words of `scale`.
+    pub reason: String,
+    /// In one word.
+    pub state: PoolState,
+    /// What an operator's command holds it at, when one does: "scaled by hand", "stopped by hand".
+    pub by_hand: Option<String>,
+    /// How often a process had to be started again since the daemon started.
+    pub restarts: u64,
+    /// The way the last process that ended by itself did: "exit 1", "signal KILL".
+    pub last_exit: Option<String>,
+    /// The last lines that it wrote, while the pool is failing.
+    pub last_lines: Vec<String>,
+    /// Its processes, by slot.
+    pub processes: Vec<ProcessView>,
+}
+
+/// How a pool is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PoolState {
+    /// It has what it wants, or is getting it.
+    Running,
+    /// Its processes keep dying, or cannot be started.
+    Failing,
+    /// Stopped by hand.
+    Stopped,
+    /// Removed from the file, or the daemon is shutting down: its processes are leaving.
+    Leaving,
+}
+
+/// One process.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ProcessView {
+    /// The number that the shell knows it by.
+    pub proc: u64,
+    /// Its slot.
+    pub slot: Slot,
+    /// Its process id, from the moment it runs.
+    pub pid: Option<u32>,
+    /// In one word.
+    pub state: ProcessState,
+    /// How long it has been up.
+    pub up: Duration,
+    /// Why it is being stopped, while it is: "scale down", "reload", "max_jobs reached".
+    pub leaving_because: Option<String>,
+    /// In how long it is started, while it backs off.
+    pub next_start_in: Option<Duration>,
+}
+
+/// Where a process is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ProcessState {
+    /// Waiting for its next start after one that failed.
+    Backoff,
+    /// Started, has not registered yet.
+    Starting,
+    /// Registered, takes jobs.
+    Running,
+    /// Gets no more jobs, finishes what it has.
+    Draining,
+    /// Was asked to stop.
+    Stopping,
+    /// Was sent KILL.
+    Killed,
+}
