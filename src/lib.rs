@@ -2,8 +2,10 @@
 //!
 //! The architecture page is written when the rooms stand.
 
+pub mod cli;
 pub mod config;
 pub mod jobs;
 pub mod pools;
 pub mod proto;
+pub mod status;
 pub mod time;

@@ -1,2 +1,16 @@
-//! Command line to daemon or client command.
-fn main() {}
+//! Command line → daemon or a client command; an error → its sentence and exit code.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use gearpool::cli::Cli;
+
+fn main() -> ExitCode {
+    match Cli::parse().run() {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            eprintln!("gearpool: {failure}");
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}

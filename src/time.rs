@@ -6,19 +6,7 @@ use std::ops::{Add, Sub};
 use std::time::Duration;
 
 /// A moment, as the time since the daemon started.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    serde::Serialize,
-    serde::Deserialize,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Time(Duration);
 
 impl Time {
@@ -59,5 +47,67 @@ impl Sub<Duration> for Time {
 
     fn sub(self, earlier: Duration) -> Time {
         Time(self.0.saturating_sub(earlier))
+    }
+}
+
+/// Durations in JSON: a number of seconds.
+pub mod seconds {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    /// Writes seconds, to the millisecond.
+    ///
+    /// # Errors
+    /// Those of the serializer.
+    pub fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_f64(round(*duration))
+    }
+
+    /// Reads seconds.
+    ///
+    /// # Errors
+    /// Those of the deserializer, and a number that is no duration.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        let seconds = f64::deserialize(deserializer)?;
+        Duration::try_from_secs_f64(seconds).map_err(serde::de::Error::custom)
+    }
+
+    fn round(duration: Duration) -> f64 {
+        (duration.as_secs_f64() * 1e3).round() / 1e3
+    }
+
+    /// The same for a duration that may be missing.
+    pub mod option {
+        use super::{Deserialize, Deserializer, Duration, Serializer, round};
+
+        /// Writes seconds or null.
+        ///
+        /// # Errors
+        /// Those of the serializer.
+        pub fn serialize<S: Serializer>(
+            duration: &Option<Duration>,
+            serializer: S,
+        ) -> Result<S::Ok, S::Error> {
+            match duration {
+                Some(duration) => serializer.serialize_some(&round(*duration)),
+                None => serializer.serialize_none(),
+            }
+        }
+
+        /// Reads seconds or null.
+        ///
+        /// # Errors
+        /// Those of the deserializer, and a number that is no duration.
+        pub fn deserialize<'de, D: Deserializer<'de>>(
+            deserializer: D,
+        ) -> Result<Option<Duration>, D::Error> {
+            match Option::<f64>::deserialize(deserializer)? {
+                Some(seconds) => Duration::try_from_secs_f64(seconds)
+                    .map(Some)
+                    .map_err(serde::de::Error::custom),
+                None => Ok(None),
+            }
+        }
     }
 }

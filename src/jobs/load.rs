@@ -23,11 +23,12 @@ pub struct FunctionLoad {
     /// The seconds that those ran in all.
     pub busy_seconds: f64,
     /// How long the oldest waiting job has waited.
+    #[serde(with = "crate::time::seconds")]
     pub oldest_wait: Duration,
 }
 
 /// One connection.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ConnLoad {
     /// The core's number of it.
     pub conn: ConnId,
@@ -46,7 +47,7 @@ pub struct ConnLoad {
 }
 
 /// A job in a worker's hands.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct RunningJob {
     /// Its handle.
     pub handle: String,

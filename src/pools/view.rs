@@ -63,10 +63,12 @@ pub struct ProcessView {
     /// In one word.
     pub state: ProcessState,
     /// How long it has been up.
+    #[serde(with = "crate::time::seconds")]
     pub up: Duration,
     /// Why it is being stopped, while it is: "scale down", "reload", "max_jobs reached".
     pub leaving_because: Option<String>,
     /// In how long it is started, while it backs off.
+    #[serde(with = "crate::time::seconds::option", default)]
     pub next_start_in: Option<Duration>,
 }
 

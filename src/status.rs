@@ -1,0 +1,104 @@
+//! PURE. The one snapshot: jobs, pools and processes as they stood at one moment.
+//!
+//! Assembled in one place (the manager), read by everything that shows something, so that no two views can disagree.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::jobs::load::FunctionLoad;
+use crate::pools::view::{PoolView, ProcessView};
+
+/// Everything that `status` knows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The daemon.
+    pub server: ServerStatus,
+    /// What is queued and who can do it, by name.
+    pub functions: Vec<FunctionLoad>,
+    /// The pools, in the order of the file.
+    pub pools: Vec<PoolStatus>,
+    /// Workers that Gearpool did not start.
+    pub other_workers: Vec<WorkerStatus>,
+}
+
+/// The daemon.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ServerStatus {
+    /// Gearpool's version.
+    pub version: String,
+    /// Its process id.
+    pub pid: u32,
+    /// How long it has been up.
+    #[serde(with = "crate::time::seconds")]
+    pub up: Duration,
+    /// The addresses that it listens on.
+    pub listen: Vec<String>,
+    /// The folder of its lock and control socket.
+    pub state_dir: String,
+    /// The folder of the workers' output.
+    pub log_dir: String,
+    /// The configuration file, if there is one.
+    pub config: Option<String>,
+    /// What is wrong with the file as it stands now, while an older one is in force.
+    pub config_error: Option<String>,
+    /// Whether it is shutting down.
+    pub shutting_down: bool,
+    /// How many connections it has.
+    pub connections: u64,
+}
+
+/// A pool, with what the job server and the system know of its processes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PoolStatus {
+    /// What the supervisor knows; its own list of processes is empty here.
+    #[serde(flatten)]
+    pub pool: PoolView,
+    /// Jobs of its functions that wait.
+    pub queued: u64,
+    /// Its processes, by slot.
+    pub members: Vec<MemberStatus>,
+}
+
+/// A process of a pool.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MemberStatus {
+    /// What the supervisor knows.
+    #[serde(flatten)]
+    pub process: ProcessView,
+    /// Whether its connection is known, without which only `stop_timeout` protects its job.
+    pub mapped: bool,
+    /// Per cent of one core, over the last moments.
+    pub cpu_percent: Option<f32>,
+    /// Resident memory in bytes.
+    pub memory: Option<u64>,
+    /// The jobs that it runs.
+    pub jobs: Vec<JobStatus>,
+    /// How many it has ended.
+    pub jobs_done: u64,
+}
+
+/// A running job.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JobStatus {
+    /// Its handle.
+    pub handle: String,
+    /// Its function.
+    pub function: String,
+    /// For how long.
+    #[serde(with = "crate::time::seconds")]
+    pub running: Duration,
+}
+
+/// A worker that is not a process of a pool.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WorkerStatus {
+    /// Where it connects from.
+    pub peer: String,
+    /// SET_CLIENT_ID, `-` when there was none.
+    pub client_id: String,
+    /// What it can do.
+    pub functions: Vec<String>,
+    /// The jobs that it runs.
+    pub jobs: Vec<JobStatus>,
+}
