@@ -1,5 +1,158 @@
-//! A connection, as the job server sees it.
+//! A connection, as the job server sees it: a client, a worker, or both.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use foldhash::fast::FixedState;
+use slab::Slab;
+
+use super::job::JobKey;
+use crate::time::Time;
 
 /// One connection, never used twice in the daemon's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnId(pub u64);
+
+/// A connection's place in the table; used again after it is gone.
+pub(super) type ConnKey = u32;
+
+/// What a NOOP that was sent says of the worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ticket {
+    /// None is out.
+    None,
+    /// A NOOP with this number is out, and a job counts on the worker to come.
+    Out(u64),
+    /// It did not come in time: jobs no longer count on it.
+    Late,
+}
+
+/// Whether a connection may be given jobs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Service {
+    /// Yes.
+    Open,
+    /// No; the owner of its process waits until it is parked. `told` when that has been said.
+    Quiesced { told: bool },
+    /// No, and a request for one is answered with an ERROR, which ends the loops of workers that ignore everything else.
+    Refused,
+}
+
+/// What a worker has registered.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ability {
+    pub(super) function: u32,
+    /// CAN_DO_TIMEOUT: how long a job may take.
+    pub(super) timeout: Option<Duration>,
+}
+
+#[derive(Debug)]
+pub(super) struct Conn {
+    pub(super) id: ConnId,
+    /// What `workers` shows first; the descriptor, as gearmand does.
+    pub(super) descriptor: i32,
+    pub(super) peer: String,
+    pub(super) client_id: Box<[u8]>,
+    /// The `exceptions` option.
+    pub(super) exceptions: bool,
+
+    /// In the order of registration.
+    pub(super) abilities: Vec<Ability>,
+    /// Where the round over the abilities goes on.
+    pub(super) turn: usize,
+    /// The jobs that it runs, the oldest first.
+    pub(super) held: Vec<JobKey>,
+    /// The job that it ended with WORK_EXCEPTION last: the WORK_FAIL that some libraries send after it is no error.
+    pub(super) excepted: Option<u64>,
+    /// Its place among the sleepers, while PRE_SLEEP is in force.
+    pub(super) asleep: Option<u64>,
+    pub(super) ticket: Ticket,
+    pub(super) service: Service,
+    /// Whether it has asked for a job, or gone to sleep, since the last one that it had: none of the worker's code is left to run.
+    pub(super) settled: bool,
+    pub(super) jobs_done: u64,
+    pub(super) idle_since: Time,
+
+    /// The jobs whose result it waits for, and how many submissions of each.
+    pub(super) waits: HashMap<JobKey, u32, FixedState>,
+}
+
+/// All connections.
+#[derive(Debug, Default)]
+pub(super) struct Conns {
+    slots: Slab<Conn>,
+    /// Counts connections, so that a number in a late message never means a newer one.
+    opened: u64,
+}
+
+impl Conns {
+    pub(super) fn open(
+        &mut self,
+        now: Time,
+        descriptor: i32,
+        peer: String,
+        exceptions: bool,
+    ) -> ConnId {
+        let entry = self.slots.vacant_entry();
+        self.opened += 1;
+        let id = ConnId(self.opened << 32 | entry.key() as u64);
+        entry.insert(Conn {
+            id,
+            descriptor,
+            peer,
+            client_id: (*b"-").into(),
+            exceptions,
+            abilities: Vec::new(),
+            turn: 0,
+            held: Vec::new(),
+            excepted: None,
+            asleep: None,
+            ticket: Ticket::None,
+            service: Service::Open,
+            settled: false,
+            jobs_done: 0,
+            idle_since: now,
+            waits: HashMap::default(),
+        });
+        id
+    }
+
+    /// The place of a connection, unless it is gone.
+    pub(super) fn key(&self, id: ConnId) -> Option<ConnKey> {
+        let key = id.0 as ConnKey;
+        self.slots
+            .get(key as usize)
+            .filter(|conn| conn.id == id)
+            .map(|_| key)
+    }
+
+    pub(super) fn remove(&mut self, key: ConnKey) -> Conn {
+        self.slots.remove(key as usize)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Conn> {
+        self.slots.iter().map(|(_, conn)| conn)
+    }
+
+    pub(super) fn get(&self, key: ConnKey) -> Option<&Conn> {
+        self.slots.get(key as usize)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
+    }
+}
+
+impl std::ops::Index<ConnKey> for Conns {
+    type Output = Conn;
+
+    fn index(&self, key: ConnKey) -> &Conn {
+        &self.slots[key as usize]
+    }
+}
+
+impl std::ops::IndexMut<ConnKey> for Conns {
+    fn index_mut(&mut self, key: ConnKey) -> &mut Conn {
+        &mut self.slots[key as usize]
+    }
+}

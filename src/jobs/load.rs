@@ -4,7 +4,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::conn::ConnId;
+use super::conn::{Conn, ConnId};
+use super::function::Function;
+use super::job::Place;
+use super::server::{Handle, JobServer};
+use crate::proto::Priority;
 use crate::time::Time;
 
 /// One function.
@@ -55,4 +59,86 @@ pub struct RunningJob {
     pub function: String,
     /// Since when.
     pub since: Time,
+}
+
+impl JobServer {
+    /// Every function, in the order in which they were first named.
+    pub fn function_loads(&self, now: Time) -> Vec<FunctionLoad> {
+        self.functions
+            .iter()
+            .map(|function| {
+                let mut load = function.load();
+                let heads = [Priority::High, Priority::Normal, Priority::Low]
+                    .map(|priority| function.head(priority));
+                let oldest = heads
+                    .into_iter()
+                    .flatten()
+                    .map(|job| now.since(self.jobs[job].since))
+                    .max();
+                load.oldest_wait = oldest.unwrap_or_default();
+                load
+            })
+            .collect()
+    }
+
+    /// Every connection that can do something or does.
+    pub fn worker_loads(&self) -> Vec<ConnLoad> {
+        let workers = self
+            .conns
+            .iter()
+            .filter(|conn| !conn.abilities.is_empty() || !conn.held.is_empty());
+        workers.map(|conn| self.conn_load(conn)).collect()
+    }
+
+    /// One connection, unless it is gone.
+    pub fn worker_load(&self, conn: ConnId) -> Option<ConnLoad> {
+        self.conns
+            .key(conn)
+            .map(|key| self.conn_load(&self.conns[key]))
+    }
+
+    fn conn_load(&self, conn: &Conn) -> ConnLoad {
+        let jobs = conn.held.iter().filter_map(|&job| {
+            let job = &self.jobs[job];
+            let Place::Worker { since, .. } = job.place else {
+                return None;
+            };
+            let handle = Handle::new(&self.options.handle_prefix, job.number);
+            Some(RunningJob {
+                handle: String::from_utf8_lossy(handle.bytes()).into_owned(),
+                function: String::from_utf8_lossy(&self.functions[job.function].name).into_owned(),
+                since,
+            })
+        });
+        let functions = conn
+            .abilities
+            .iter()
+            .map(|ability| &self.functions[ability.function].name);
+        ConnLoad {
+            conn: conn.id,
+            peer: conn.peer.clone(),
+            client_id: String::from_utf8_lossy(&conn.client_id).into_owned(),
+            functions: functions
+                .map(|name| String::from_utf8_lossy(name).into_owned())
+                .collect(),
+            jobs: jobs.collect(),
+            jobs_done: conn.jobs_done,
+            idle_since: conn.idle_since,
+        }
+    }
+}
+
+impl Function {
+    /// What the function itself knows; the oldest wait is the jobs'.
+    pub(super) fn load(&self) -> FunctionLoad {
+        FunctionLoad {
+            name: String::from_utf8_lossy(&self.name).into_owned(),
+            queued: self.queued_by_priority(),
+            running: self.running,
+            workers: self.workers,
+            completed: self.completed,
+            busy_seconds: self.busy.as_secs_f64(),
+            oldest_wait: Duration::ZERO,
+        }
+    }
 }

@@ -1,3 +1,23 @@
 //! PURE. The job server: packets in, packets out.
+//!
+//! One [`JobServer`] holds the queue, the connections and who does what. It must never block, read a clock or know of processes:
+//! the one thing that it is told about those is [`JobServer::quiesce`], and the one thing it says is [`Notice::Parked`].
+//!
+//! In reading order: [`server`] is the switch-board and what clients ask for; `work` is a job's way through a worker's hands;
+//! [`wake`] is who sleeps and who is woken; `job`, `function` and [`conn`] are the tables; [`outbox`] is the output; [`load`] is
+//! the snapshot.
+
+mod check;
 pub mod conn;
+mod function;
+mod job;
 pub mod load;
+pub mod outbox;
+pub mod server;
+mod text;
+pub mod wake;
+mod work;
+
+pub use conn::ConnId;
+pub use outbox::{Notice, Outbox};
+pub use server::{JobServer, MAX_FUNCTION, MAX_UNIQUE, Options, Peer};

@@ -1,0 +1,162 @@
+//! The invariants of the job server, counted again from scratch. For the simulation and the tests: it costs time in the number
+//! of jobs.
+
+use std::collections::HashMap;
+
+use super::conn::{Service, Ticket};
+use super::job::Place;
+use super::server::JobServer;
+use crate::proto::Priority;
+
+impl JobServer {
+    /// Checks everything that must hold between two calls.
+    ///
+    /// # Panics
+    /// With a sentence that says which invariant is broken.
+    pub fn assert_invariants(&self) {
+        self.assert_places();
+        self.assert_clients();
+        self.assert_functions();
+        self.assert_nobody_is_stranded();
+    }
+
+    /// A job is in exactly one place, and that place knows it.
+    fn assert_places(&self) {
+        let mut in_lanes = 0;
+        for function in 0..self.functions.len() {
+            for priority in [Priority::High, Priority::Normal, Priority::Low] {
+                let waiting: Vec<_> = self.functions[function]
+                    .waiting(&self.jobs, priority)
+                    .collect();
+                let counted = self.functions[function].queued_by_priority()[priority as usize];
+                assert_eq!(
+                    waiting.len() as u64,
+                    counted,
+                    "a lane's length is the number of its jobs"
+                );
+                for job in waiting {
+                    assert!(self.jobs.is_queued(job), "a lane holds waiting jobs only");
+                    assert_eq!(
+                        self.jobs[job].function, function,
+                        "a lane holds jobs of its function"
+                    );
+                    assert_eq!(
+                        self.jobs[job].priority, priority,
+                        "a lane holds jobs of its priority"
+                    );
+                    in_lanes += 1;
+                }
+            }
+        }
+        let mut held = 0;
+        for conn in self.conns.iter() {
+            for &job in &conn.held {
+                let holder = match self.jobs[job].place {
+                    Place::Worker { conn, .. } => Some(self.conns[conn].id),
+                    Place::Lane { .. } | Place::Later { .. } => None,
+                };
+                assert_eq!(holder, Some(conn.id), "a job that a worker holds says so");
+                held += 1;
+            }
+        }
+        let (mut lanes, mut workers) = (0, 0);
+        for (key, job) in self.jobs.iter() {
+            assert_eq!(
+                self.jobs.by_number(job.number),
+                Some(key),
+                "a job is found by its handle"
+            );
+            assert!(
+                !self.is_unwanted(key) || job.is_running(),
+                "a job that nobody wants is dropped unless it runs"
+            );
+            match job.place {
+                Place::Lane { .. } => lanes += 1,
+                Place::Later { due } => {
+                    assert!(
+                        self.later.contains(&(due, job.number)),
+                        "a job that waits for its time has an alarm"
+                    );
+                }
+                Place::Worker { deadline, .. } => {
+                    workers += 1;
+                    if let Some(deadline) = deadline {
+                        assert!(
+                            self.deadlines.contains(&(deadline, job.number)),
+                            "a time limit has an alarm"
+                        );
+                    }
+                }
+            }
+        }
+        assert_eq!(
+            (lanes, workers),
+            (in_lanes, held),
+            "every job is where it says it is"
+        );
+    }
+
+    /// Jobs and the connections that wait for them know each other.
+    fn assert_clients(&self) {
+        let mut waiting: HashMap<_, u32> = HashMap::new();
+        for (key, job) in self.jobs.iter() {
+            for &client in &job.clients {
+                *waiting.entry((client, key)).or_default() += 1;
+            }
+        }
+        let mut known = 0;
+        for (&(client, job), &times) in &waiting {
+            let conn = self
+                .conns
+                .get(client)
+                .expect("a client that waits is connected");
+            assert_eq!(
+                conn.waits.get(&job),
+                Some(&times),
+                "a client knows how often it waits for a job"
+            );
+            known += 1;
+        }
+        let all: usize = self.conns.iter().map(|conn| conn.waits.len()).sum();
+        assert_eq!(all, known, "a client waits for jobs that know it");
+    }
+
+    /// A function's counters are what its jobs and workers say.
+    fn assert_functions(&self) {
+        for key in 0..self.functions.len() {
+            let function = &self.functions[key];
+            let able = || {
+                self.conns
+                    .iter()
+                    .filter(move |conn| conn.abilities.iter().any(|a| a.function == key))
+            };
+            assert_eq!(function.workers, able().count() as u64, "workers");
+            let expected = able()
+                .filter(|conn| matches!(conn.ticket, Ticket::Out(_)))
+                .count();
+            assert_eq!(function.expected, expected as u64, "expected");
+            let sleepers = able().filter(|conn| {
+                conn.asleep.is_some()
+                    && conn.service == Service::Open
+                    && conn.ticket == Ticket::None
+            });
+            assert_eq!(function.sleepers.len(), sleepers.count(), "sleepers");
+            let running = self
+                .jobs
+                .iter()
+                .filter(|(_, job)| job.function == key && job.is_running());
+            assert_eq!(function.running, running.count() as u64, "running");
+        }
+    }
+
+    /// No job waits for nobody while somebody who could take it sleeps.
+    fn assert_nobody_is_stranded(&self) {
+        for function in (0..self.functions.len()).map(|key| &self.functions[key]) {
+            let is_covered = function.expected >= function.queued() || function.sleepers.is_empty();
+            assert!(
+                is_covered,
+                "a job waits, and a worker that could take it is left asleep"
+            );
+        }
+    }
+}

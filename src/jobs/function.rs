@@ -1,0 +1,183 @@
+//! A function: three lanes of waiting jobs, and the workers that sleep until there is one.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use foldhash::SharedSeed;
+use foldhash::fast::SeedableRandomState;
+
+use super::conn::ConnKey;
+use super::job::{JobKey, Jobs, NOBODY, Place};
+use crate::proto::Priority;
+
+/// A queue of jobs; the links are in the jobs, so that one can leave from the middle.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lane {
+    head: JobKey,
+    tail: JobKey,
+    len: u64,
+}
+
+impl Default for Lane {
+    fn default() -> Lane {
+        Lane {
+            head: NOBODY,
+            tail: NOBODY,
+            len: 0,
+        }
+    }
+}
+
+/// One function.
+#[derive(Debug, Default)]
+pub(super) struct Function {
+    pub(super) name: Box<[u8]>,
+    lanes: [Lane; 3],
+    pub(super) running: u64,
+    /// Connections that registered it.
+    pub(super) workers: u64,
+    /// Those of them that are asleep and may be woken, the most recently parked last.
+    pub(super) sleepers: BTreeMap<u64, ConnKey>,
+    /// Those that were sent a NOOP and are expected to come.
+    pub(super) expected: u64,
+    pub(super) completed: u64,
+    pub(super) busy: Duration,
+}
+
+impl Function {
+    pub(super) fn queued(&self) -> u64 {
+        self.lanes.iter().map(|lane| lane.len).sum()
+    }
+
+    pub(super) fn queued_by_priority(&self) -> [u64; 3] {
+        self.lanes.map(|lane| lane.len)
+    }
+
+    /// The job at the head of a lane.
+    pub(super) fn head(&self, priority: Priority) -> Option<JobKey> {
+        let head = self.lanes[priority as usize].head;
+        (head != NOBODY).then_some(head)
+    }
+
+    /// A lane's jobs from its head on.
+    pub(super) fn waiting<'a>(
+        &self,
+        jobs: &'a Jobs,
+        priority: Priority,
+    ) -> impl Iterator<Item = JobKey> + 'a {
+        std::iter::successors(self.head(priority), |&key| match jobs[key].place {
+            Place::Lane { after, .. } if after != NOBODY => Some(after),
+            _ => None,
+        })
+    }
+
+    /// Puts a job at the end of its lane.
+    pub(super) fn push_back(&mut self, jobs: &mut Jobs, key: JobKey) {
+        let lane = &mut self.lanes[jobs[key].priority as usize];
+        jobs[key].place = Place::Lane {
+            before: lane.tail,
+            after: NOBODY,
+        };
+        match lane.tail {
+            NOBODY => lane.head = key,
+            tail => link(jobs, tail, |_, after| *after = key),
+        }
+        lane.tail = key;
+        lane.len += 1;
+    }
+
+    /// Puts a job back at the head of its lane.
+    pub(super) fn push_front(&mut self, jobs: &mut Jobs, key: JobKey) {
+        let lane = &mut self.lanes[jobs[key].priority as usize];
+        jobs[key].place = Place::Lane {
+            before: NOBODY,
+            after: lane.head,
+        };
+        match lane.head {
+            NOBODY => lane.tail = key,
+            head => link(jobs, head, |before, _| *before = key),
+        }
+        lane.head = key;
+        lane.len += 1;
+    }
+
+    /// Takes a job out of its lane, wherever it stands. The caller gives it its next place.
+    pub(super) fn unlink(&mut self, jobs: &mut Jobs, key: JobKey) {
+        let Place::Lane { before, after } = jobs[key].place else {
+            unreachable!("only a job in a lane is taken out of it");
+        };
+        let lane = &mut self.lanes[jobs[key].priority as usize];
+        match before {
+            NOBODY => lane.head = after,
+            before => link(jobs, before, |_, its_after| *its_after = after),
+        }
+        match after {
+            NOBODY => lane.tail = before,
+            after => link(jobs, after, |its_before, _| *its_before = before),
+        }
+        lane.len -= 1;
+    }
+}
+
+fn link(jobs: &mut Jobs, key: JobKey, change: impl FnOnce(&mut JobKey, &mut JobKey)) {
+    let Place::Lane { before, after } = &mut jobs[key].place else {
+        unreachable!("a lane links jobs that are in it");
+    };
+    change(before, after);
+}
+
+/// All functions that were ever named. They stay: `status` lists a function from the first time that somebody speaks of it.
+pub(super) struct Functions {
+    all: Vec<Function>,
+    by_name: HashMap<Box<[u8]>, u32, SeedableRandomState>,
+}
+
+impl Functions {
+    pub(super) fn new(seed: u64) -> Functions {
+        let hash = SeedableRandomState::with_seed(seed, SharedSeed::global_fixed());
+        Functions {
+            all: Vec::new(),
+            by_name: HashMap::with_hasher(hash),
+        }
+    }
+
+    /// The function with this name, made when it is new.
+    pub(super) fn named(&mut self, name: &[u8]) -> u32 {
+        if let Some(&key) = self.by_name.get(name) {
+            return key;
+        }
+        let key = self.all.len() as u32;
+        self.all.push(Function {
+            name: name.into(),
+            ..Function::default()
+        });
+        self.by_name.insert(name.into(), key);
+        key
+    }
+
+    pub(super) fn find(&self, name: &[u8]) -> Option<u32> {
+        self.by_name.get(name).copied()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Function> {
+        self.all.iter()
+    }
+
+    pub(super) fn len(&self) -> u32 {
+        self.all.len() as u32
+    }
+}
+
+impl std::ops::Index<u32> for Functions {
+    type Output = Function;
+
+    fn index(&self, key: u32) -> &Function {
+        &self.all[key as usize]
+    }
+}
+
+impl std::ops::IndexMut<u32> for Functions {
+    fn index_mut(&mut self, key: u32) -> &mut Function {
+        &mut self.all[key as usize]
+    }
+}

@@ -1,0 +1,183 @@
+//! A job, and the table of all jobs with its two indexes: by handle, and by unique.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hasher};
+
+use foldhash::fast::{FixedState, SeedableRandomState};
+use foldhash::{SharedSeed, fast};
+use hashbrown::HashTable;
+use slab::Slab;
+
+use super::conn::ConnKey;
+use crate::proto::Priority;
+use crate::time::Time;
+
+/// A job's place in the table; used again after it is gone.
+pub(super) type JobKey = u32;
+
+/// Places for jobs that are kept when the last job is gone; a longer backlog gives its memory back.
+const KEEP: usize = 1 << 12;
+
+/// No job.
+pub(super) const NOBODY: JobKey = u32::MAX;
+
+/// Where a job is. It is in exactly one of these places, or gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// In its function's lane, between these two.
+    Lane { before: JobKey, after: JobKey },
+    /// In a worker's hands.
+    Worker {
+        conn: ConnKey,
+        since: Time,
+        deadline: Option<Time>,
+    },
+    /// SUBMIT_JOB_EPOCH: waiting for its time.
+    Later { due: Time },
+}
+
+#[derive(Debug)]
+pub(super) struct Job {
+    /// The last part of its handle.
+    pub(super) number: u64,
+    pub(super) function: u32,
+    pub(super) priority: Priority,
+    pub(super) place: Place,
+    /// Somebody submitted it in the background, so that it matters although nobody waits.
+    pub(super) background: bool,
+    /// How often it was given to a worker.
+    pub(super) runs: u32,
+    pub(super) since: Time,
+    pub(super) numerator: u64,
+    pub(super) denominator: u64,
+    pub(super) unique: Box<[u8]>,
+    pub(super) workload: Box<[u8]>,
+    pub(super) reducer: Option<Box<[u8]>>,
+    /// Who waits for it: a connection stands here once a submission.
+    pub(super) clients: Vec<ConnKey>,
+}
+
+impl Job {
+    /// What makes it the same job as another: its unique, where `-` means the workload. Empty is like no other.
+    fn sameness(&self) -> &[u8] {
+        sameness(&self.unique, &self.workload)
+    }
+}
+
+fn sameness<'a>(unique: &'a [u8], workload: &'a [u8]) -> &'a [u8] {
+    if unique == b"-" { workload } else { unique }
+}
+
+/// All jobs that are not gone.
+pub(super) struct Jobs {
+    slots: Slab<Job>,
+    by_number: HashMap<u64, JobKey, FixedState>,
+    by_unique: HashTable<JobKey>,
+    /// Seeded by the shell, for uniques come from outside.
+    hash: SeedableRandomState,
+    next: u64,
+}
+
+impl Jobs {
+    pub(super) fn new(seed: u64) -> Jobs {
+        Jobs {
+            slots: Slab::new(),
+            by_number: HashMap::default(),
+            by_unique: HashTable::new(),
+            hash: SeedableRandomState::with_seed(seed, SharedSeed::global_fixed()),
+            next: 1,
+        }
+    }
+
+    /// The job that a submission with this unique joins.
+    pub(super) fn same(&self, function: u32, unique: &[u8], workload: &[u8]) -> Option<JobKey> {
+        if unique.is_empty() {
+            return None;
+        }
+        let sought = sameness(unique, workload);
+        let found = self
+            .by_unique
+            .find(hash_of(&self.hash, function, sought), |&key| {
+                let job = &self.slots[key as usize];
+                job.function == function && job.sameness() == sought
+            });
+        found.copied()
+    }
+
+    /// Files a job under the next number, which is returned in the job.
+    pub(super) fn insert(&mut self, mut job: Job) -> JobKey {
+        job.number = self.next;
+        self.next += 1;
+        let number = job.number;
+        let hash =
+            (!job.unique.is_empty()).then(|| hash_of(&self.hash, job.function, job.sameness()));
+        let key = self.slots.insert(job) as JobKey;
+        self.by_number.insert(number, key);
+        if let Some(hash) = hash {
+            let (slots, state) = (&self.slots, &self.hash);
+            self.by_unique.insert_unique(hash, key, |&other| {
+                let job = &slots[other as usize];
+                hash_of(state, job.function, job.sameness())
+            });
+        }
+        key
+    }
+
+    pub(super) fn remove(&mut self, key: JobKey) -> Job {
+        let job = self.slots.remove(key as usize);
+        self.by_number.remove(&job.number);
+        if !job.unique.is_empty() {
+            let hash = hash_of(&self.hash, job.function, job.sameness());
+            if let Ok(entry) = self.by_unique.find_entry(hash, |&other| other == key) {
+                entry.remove();
+            }
+        }
+        if self.slots.is_empty() && self.slots.capacity() > KEEP {
+            self.slots.shrink_to_fit();
+            self.by_number.shrink_to(KEEP);
+            self.by_unique.shrink_to(KEEP, |_| 0);
+        }
+        job
+    }
+
+    pub(super) fn by_number(&self, number: u64) -> Option<JobKey> {
+        self.by_number.get(&number).copied()
+    }
+
+    /// Whether there is such a job and it waits in its lane.
+    pub(super) fn is_queued(&self, key: JobKey) -> bool {
+        self.slots
+            .get(key as usize)
+            .is_some_and(|job| matches!(job.place, Place::Lane { .. }))
+    }
+
+    /// The first job with this unique, whatever its function.
+    pub(super) fn any_with_unique(&self, functions: u32, unique: &[u8]) -> Option<JobKey> {
+        (0..functions).find_map(|function| self.same(function, unique, unique))
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (JobKey, &Job)> {
+        self.slots.iter().map(|(key, job)| (key as JobKey, job))
+    }
+}
+
+fn hash_of(state: &SeedableRandomState, function: u32, unique: &[u8]) -> u64 {
+    let mut hasher: fast::FoldHasher<'_> = state.build_hasher();
+    hasher.write_u32(function);
+    hasher.write(unique);
+    hasher.finish()
+}
+
+impl std::ops::Index<JobKey> for Jobs {
+    type Output = Job;
+
+    fn index(&self, key: JobKey) -> &Job {
+        &self.slots[key as usize]
+    }
+}
+
+impl std::ops::IndexMut<JobKey> for Jobs {
+    fn index_mut(&mut self, key: JobKey) -> &mut Job {
+        &mut self.slots[key as usize]
+    }
+}

@@ -1,0 +1,100 @@
+//! What the job server has to say after a call: packets for peers, and notices for the owner of the processes.
+
+use std::ops::Range;
+
+use super::conn::ConnId;
+use crate::proto::Response;
+
+/// Past this many bytes the buffer is given back after use.
+const KEEP: usize = 256 << 10;
+
+/// The output of one or more calls, in order. The shell empties it before it unlocks.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    bytes: Vec<u8>,
+    sends: Vec<(ConnId, Range<usize>)>,
+    closes: Vec<ConnId>,
+    notices: Vec<Notice>,
+    demand: bool,
+}
+
+/// What the owner of the worker processes is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// A connection can now do a function.
+    Registered {
+        /// The connection.
+        conn: ConnId,
+        /// The function's name.
+        function: Box<[u8]>,
+    },
+    /// A quiesced connection has no job, and its worker has nothing left to do after the last one.
+    Parked(ConnId),
+    /// A connection is gone.
+    Closed(ConnId),
+}
+
+impl Outbox {
+    /// The bytes to be sent, in order; neighbours to the same peer are one piece.
+    pub fn sends(&self) -> impl Iterator<Item = (ConnId, &[u8])> {
+        self.sends
+            .iter()
+            .map(|(conn, range)| (*conn, &self.bytes[range.clone()]))
+    }
+
+    /// Connections to be closed after what is sent to them.
+    pub fn closes(&self) -> &[ConnId] {
+        &self.closes
+    }
+
+    /// What the owner of the processes is told, in order.
+    pub fn notices(&self) -> &[Notice] {
+        &self.notices
+    }
+
+    /// Whether a job waits that no worker is on its way to take: more processes may be wanted.
+    pub fn demand(&self) -> bool {
+        self.demand
+    }
+
+    /// Whether there is nothing.
+    pub fn is_empty(&self) -> bool {
+        self.sends.is_empty() && self.closes.is_empty() && self.notices.is_empty() && !self.demand
+    }
+
+    /// Forgets everything, once it has been carried out.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.bytes.shrink_to(KEEP);
+        self.sends.clear();
+        self.closes.clear();
+        self.notices.clear();
+        self.demand = false;
+    }
+
+    pub(super) fn send(&mut self, to: ConnId, response: &Response<'_>) {
+        self.write(to, |bytes| response.encode(bytes));
+    }
+
+    pub(super) fn write(&mut self, to: ConnId, write: impl FnOnce(&mut Vec<u8>)) {
+        let from = self.bytes.len();
+        write(&mut self.bytes);
+        let end = self.bytes.len();
+        match self.sends.last_mut() {
+            Some((last, range)) if *last == to => range.end = end,
+            _ => self.sends.push((to, from..end)),
+        }
+    }
+
+    pub(super) fn close(&mut self, conn: ConnId) {
+        self.closes.push(conn);
+    }
+
+    pub(super) fn tell(&mut self, notice: Notice) {
+        self.notices.push(notice);
+    }
+
+    pub(super) fn want_workers(&mut self) {
+        self.demand = true;
+    }
+}

@@ -1,0 +1,569 @@
+//! The job server: one call for each thing that a peer did.
+//!
+//! Every call takes the moment and leaves what there is to say in the [`Outbox`]. This file is the switch-board and what clients
+//! ask for; [`super::work`] is what workers do with jobs, [`super::wake`] who is woken for one.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
+
+use super::conn::{Ability, ConnId, ConnKey, Conns, Service, Ticket};
+use super::function::Functions;
+use super::job::{Job, JobKey, Jobs, Place};
+use super::outbox::{Notice, Outbox};
+use super::text;
+use crate::proto::{Frame, FrameError, Mode, Priority, Request, RequestError, Response};
+use crate::time::Time;
+
+/// The longest unique, in bytes.
+pub const MAX_UNIQUE: usize = 64;
+
+/// The longest function name, in bytes.
+pub const MAX_FUNCTION: usize = 512;
+
+/// How the job server is set up.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The first part of every handle, `H:<host>`.
+    pub handle_prefix: String,
+    /// A job that was given to this many workers which all vanished has failed; 0 is no limit.
+    pub job_retries: u32,
+    /// Whether every connection gets WORK_EXCEPTION, asked for or not.
+    pub exceptions: bool,
+    /// How many sleepers to wake for a job, at least.
+    pub wakeup: u32,
+    /// What the hashes of names from outside begin with; any number, best one that nobody can guess.
+    pub seed: u64,
+    /// Unix seconds at [`Time::ZERO`], for SUBMIT_JOB_EPOCH.
+    pub epoch: u64,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            handle_prefix: "H:localhost".to_owned(),
+            job_retries: 0,
+            exceptions: false,
+            wakeup: 1,
+            seed: 0,
+            epoch: 0,
+        }
+    }
+}
+
+/// Where a connection comes from, as `workers` shows it.
+#[derive(Clone, Debug, Default)]
+pub struct Peer {
+    /// The descriptor.
+    pub descriptor: i32,
+    /// The address without the port.
+    pub address: String,
+}
+
+/// The queue, the connections, and who does what.
+pub struct JobServer {
+    pub(super) options: Options,
+    pub(super) conns: Conns,
+    pub(super) functions: Functions,
+    pub(super) jobs: Jobs,
+    /// When running jobs have run too long, by number.
+    pub(super) deadlines: BTreeSet<(Time, u64)>,
+    /// When jobs that wait for their time are due, by number.
+    pub(super) later: BTreeSet<(Time, u64)>,
+    /// NOOPs that are out, the oldest first: when they are late, and which.
+    pub(super) tickets: VecDeque<(Time, ConnId, u64)>,
+    /// Numbers the times that a worker went to sleep and the NOOPs, so that the latest can be told.
+    pub(super) count: u64,
+    pub(super) out: Outbox,
+}
+
+impl JobServer {
+    /// An empty one.
+    pub fn new(options: Options) -> JobServer {
+        JobServer {
+            conns: Conns::default(),
+            functions: Functions::new(options.seed),
+            jobs: Jobs::new(options.seed),
+            deadlines: BTreeSet::new(),
+            later: BTreeSet::new(),
+            tickets: VecDeque::new(),
+            count: 0,
+            out: Outbox::default(),
+            options,
+        }
+    }
+
+    /// What there is to say. The caller carries it out and then clears it, before any other caller adds to it.
+    pub fn outbox(&mut self) -> &mut Outbox {
+        &mut self.out
+    }
+
+    /// A peer has connected.
+    pub fn connect(&mut self, now: Time, peer: Peer) -> ConnId {
+        self.conns
+            .open(now, peer.descriptor, peer.address, self.options.exceptions)
+    }
+
+    /// A peer has sent something. A connection that is gone is none of our business any more.
+    pub fn receive(&mut self, now: Time, conn: ConnId, frame: Frame<'_>) {
+        let Some(key) = self.conns.key(conn) else {
+            return;
+        };
+        match frame {
+            // the direction is not checked: a worker library is known that sends its results as `\0RES`
+            Frame::Packet { kind, body, .. } => match Request::parse(kind, body) {
+                Ok(request) => self.request(now, key, request),
+                Err(RequestError::NotExpected) => {
+                    self.error(key, b"INVALID_COMMAND", b"Command not expected")
+                }
+                Err(missing @ RequestError::MissingArguments(_)) => {
+                    self.error(key, b"INVALID_ARGUMENTS", missing.to_string().as_bytes());
+                }
+            },
+            Frame::Text(line) => text::answer(self, conn, line),
+        }
+    }
+
+    /// A peer has sent what cannot be followed: it is told why, and its connection is closed.
+    pub fn reject(&mut self, conn: ConnId, why: FrameError) {
+        let Some(key) = self.conns.key(conn) else {
+            return;
+        };
+        match why {
+            FrameError::Magic => self.error(key, b"INVALID_MAGIC", b"Request magic expected"),
+            FrameError::TooLarge(_) => {
+                self.error(key, b"INVALID_PACKET", why.to_string().as_bytes())
+            }
+            FrameError::LineTooLong => self.out.write(conn, |out| {
+                out.extend_from_slice(format!("ERR INVALID_COMMAND {why}\r\n").as_bytes());
+            }),
+        }
+        self.out.close(conn);
+    }
+
+    /// A peer has gone. The jobs that it ran go back to the head of their lanes; those that it alone waited for are dropped
+    /// unless they run.
+    pub fn disconnect(&mut self, now: Time, conn: ConnId) {
+        let Some(key) = self.conns.key(conn) else {
+            return;
+        };
+        let waits: Vec<JobKey> = self.conns[key].waits.drain().map(|(job, _)| job).collect();
+        for job in waits {
+            self.jobs[job].clients.retain(|&client| client != key);
+            let is_running = matches!(self.jobs[job].place, Place::Worker { .. });
+            if !is_running && self.is_unwanted(job) {
+                self.drop_job(job);
+            }
+        }
+        let held = std::mem::take(&mut self.conns[key].held);
+        // the oldest was at the head before, so it is put back last
+        for &job in held.iter().rev() {
+            self.give_back(now, job);
+        }
+        self.forget_abilities(now, key);
+        self.conns.remove(key);
+        self.out.tell(Notice::Closed(conn));
+        for job in held {
+            // forgetting the abilities came after the jobs were back: somebody else may have to be woken for them
+            if self.jobs.is_queued(job) {
+                let function = self.jobs[job].function;
+                self.wake(now, function);
+            }
+        }
+    }
+
+    /// Does what is due.
+    pub fn tick(&mut self, now: Time) {
+        while let Some(&(due, number)) = self.deadlines.first()
+            && due <= now
+        {
+            self.deadlines.pop_first();
+            if let Some(job) = self.jobs.by_number(number) {
+                self.expire(now, job);
+            }
+        }
+        while let Some(&(due, number)) = self.later.first()
+            && due <= now
+        {
+            self.later.pop_first();
+            if let Some(job) = self.jobs.by_number(number) {
+                self.enqueue(now, job);
+            }
+        }
+        self.call_late_tickets(now);
+    }
+
+    /// When [`JobServer::tick`] has something to do.
+    pub fn next_deadline(&self) -> Option<Time> {
+        let running = self.deadlines.first().map(|&(due, _)| due);
+        let later = self.later.first().map(|&(due, _)| due);
+        let ticket = self.tickets.front().map(|&(due, ..)| due);
+        [running, later, ticket].into_iter().flatten().min()
+    }
+
+    /// How many connections there are.
+    pub fn connections(&self) -> usize {
+        self.conns.len()
+    }
+
+    fn request(&mut self, now: Time, key: ConnKey, request: Request<'_>) {
+        match request {
+            Request::CanDo { function } => self.can_do(now, key, function, None),
+            Request::CanDoTimeout { function, timeout } => {
+                let timeout = self.time_limit(timeout);
+                self.can_do(now, key, function, timeout);
+            }
+            Request::CantDo { function } => self.cant_do(now, key, function),
+            Request::ResetAbilities => self.forget_abilities(now, key),
+            Request::PreSleep => self.sleep(now, key),
+            Request::GrabJob(grab) => self.grab(now, key, grab),
+            Request::SubmitJob {
+                priority,
+                mode,
+                function,
+                unique,
+                workload,
+            } => {
+                self.submit(
+                    now,
+                    key,
+                    Submission {
+                        priority,
+                        mode,
+                        function,
+                        unique,
+                        workload,
+                        reducer: None,
+                        due: None,
+                    },
+                );
+            }
+            Request::SubmitReduceJob {
+                mode,
+                function,
+                unique,
+                reducer,
+                workload,
+            } => {
+                let (priority, reducer) = (Priority::Normal, Some(reducer));
+                self.submit(
+                    now,
+                    key,
+                    Submission {
+                        priority,
+                        mode,
+                        function,
+                        unique,
+                        workload,
+                        reducer,
+                        due: None,
+                    },
+                );
+            }
+            Request::SubmitJobEpoch {
+                function,
+                unique,
+                epoch,
+                workload,
+            } => match number(epoch) {
+                Some(seconds) => {
+                    let due = Time::new(Duration::from_secs(
+                        seconds.saturating_sub(self.options.epoch),
+                    ));
+                    let due = (due > now).then_some(due);
+                    let (priority, mode) = (Priority::Normal, Mode::Background);
+                    self.submit(
+                        now,
+                        key,
+                        Submission {
+                            priority,
+                            mode,
+                            function,
+                            unique,
+                            workload,
+                            reducer: None,
+                            due,
+                        },
+                    );
+                }
+                None => self.error(
+                    key,
+                    b"INVALID_ARGUMENTS",
+                    b"the time is not a number of seconds",
+                ),
+            },
+            Request::SubmitJobSched { .. } | Request::AllYours => {
+                self.error(key, b"INVALID_COMMAND", b"Command not expected");
+            }
+            Request::WorkStatus {
+                handle,
+                numerator,
+                denominator,
+            } => {
+                self.status(key, handle, numerator, denominator);
+            }
+            Request::WorkData { handle, data } => {
+                self.pass_on(key, handle, |handle| Response::WorkData { handle, data });
+            }
+            Request::WorkWarning { handle, data } => {
+                self.pass_on(key, handle, |handle| Response::WorkWarning { handle, data });
+            }
+            Request::WorkComplete { handle, data } => self.complete(now, key, handle, data),
+            Request::WorkFail { handle } => self.fail(now, key, handle),
+            Request::WorkException { handle, data } => self.except(now, key, handle, data),
+            Request::GetStatus { handle } => self.tell_status(key, handle),
+            Request::GetStatusUnique { unique } => self.tell_status_unique(key, unique),
+            Request::EchoReq { data } => self.send(key, &Response::EchoRes { data }),
+            Request::OptionReq {
+                option: option @ b"exceptions",
+            } => {
+                self.conns[key].exceptions = true;
+                self.send(key, &Response::OptionRes { option });
+            }
+            Request::OptionReq { .. } => {
+                self.error(
+                    key,
+                    b"UNKNOWN_OPTION",
+                    b"Server does not recognize given option",
+                );
+            }
+            Request::SetClientId { id } => {
+                // one line of `workers` a connection, whatever a client calls itself
+                self.conns[key].client_id = id
+                    .iter()
+                    .map(|&byte| if byte.is_ascii_graphic() { byte } else { b'_' })
+                    .collect();
+            }
+        }
+    }
+
+    fn can_do(&mut self, now: Time, key: ConnKey, name: &[u8], timeout: Option<Duration>) {
+        if name.is_empty() || name.len() > MAX_FUNCTION {
+            self.error(
+                key,
+                b"ARGUMENT_TOO_LARGE",
+                b"Function name empty or too large",
+            );
+            return;
+        }
+        let function = self.functions.named(name);
+        let conn = &mut self.conns[key];
+        if let Some(ability) = conn
+            .abilities
+            .iter_mut()
+            .find(|ability| ability.function == function)
+        {
+            ability.timeout = timeout;
+            return;
+        }
+        conn.abilities.push(Ability { function, timeout });
+        let id = conn.id;
+        self.functions[function].workers += 1;
+        if let Some(place) = conn.asleep
+            && conn.service == Service::Open
+            && conn.ticket == Ticket::None
+        {
+            self.functions[function].sleepers.insert(place, key);
+        }
+        if let Ticket::Out(_) = self.conns[key].ticket {
+            self.functions[function].expected += 1;
+        }
+        self.out.tell(Notice::Registered {
+            conn: id,
+            function: name.into(),
+        });
+        self.wake(now, function);
+    }
+
+    fn cant_do(&mut self, now: Time, key: ConnKey, name: &[u8]) {
+        let Some(function) = self.functions.find(name) else {
+            return;
+        };
+        let conn = &mut self.conns[key];
+        let Some(at) = conn
+            .abilities
+            .iter()
+            .position(|ability| ability.function == function)
+        else {
+            return;
+        };
+        conn.abilities.remove(at);
+        conn.turn = 0;
+        self.lose_ability(now, key, function);
+    }
+
+    fn forget_abilities(&mut self, now: Time, key: ConnKey) {
+        for ability in std::mem::take(&mut self.conns[key].abilities) {
+            self.lose_ability(now, key, ability.function);
+        }
+        self.conns[key].turn = 0;
+    }
+
+    fn submit(&mut self, now: Time, key: ConnKey, submission: Submission<'_>) {
+        let Submission {
+            priority,
+            mode,
+            function,
+            unique,
+            workload,
+            reducer,
+            due,
+        } = submission;
+        if unique.len() > MAX_UNIQUE {
+            return self.error(key, b"ARGUMENT_TOO_LARGE", b"Unique value too large");
+        }
+        if function.is_empty() || function.len() > MAX_FUNCTION {
+            return self.error(
+                key,
+                b"ARGUMENT_TOO_LARGE",
+                b"Function name empty or too large",
+            );
+        }
+        let function = self.functions.named(function);
+        let (job, is_new) = match self.jobs.same(function, unique, workload) {
+            Some(job) => (job, false),
+            None => (
+                self.jobs
+                    .insert(Job::new(now, function, priority, unique, workload, reducer)),
+                true,
+            ),
+        };
+        match mode {
+            Mode::Background => self.jobs[job].background = true,
+            Mode::Foreground => {
+                self.jobs[job].clients.push(key);
+                *self.conns[key].waits.entry(job).or_insert(0) += 1;
+            }
+        }
+        let number = self.jobs[job].number;
+        let handle = Handle::new(&self.options.handle_prefix, number);
+        self.send(
+            key,
+            &Response::JobCreated {
+                handle: handle.bytes(),
+            },
+        );
+        match due {
+            _ if !is_new => {}
+            Some(due) => {
+                self.jobs[job].place = Place::Later { due };
+                self.later.insert((due, number));
+            }
+            None => self.enqueue(now, job),
+        }
+    }
+
+    /// Puts a job that is in no lane at the end of its own, and wakes somebody for it.
+    fn enqueue(&mut self, now: Time, job: JobKey) {
+        let function = self.jobs[job].function;
+        self.jobs[job].since = now;
+        self.functions[function].push_back(&mut self.jobs, job);
+        self.wake(now, function);
+    }
+
+    fn tell_status(&mut self, key: ConnKey, handle: &[u8]) {
+        let job = self.job(handle).map(|job| &self.jobs[job]);
+        let response = Response::StatusRes {
+            handle,
+            known: job.is_some(),
+            running: job.is_some_and(Job::is_running),
+            numerator: job.map_or(0, |job| job.numerator),
+            denominator: job.map_or(0, |job| job.denominator),
+        };
+        self.out.send(self.conns[key].id, &response);
+    }
+
+    fn tell_status_unique(&mut self, key: ConnKey, unique: &[u8]) {
+        let job = self
+            .jobs
+            .any_with_unique(self.functions.len(), unique)
+            .map(|job| &self.jobs[job]);
+        let response = Response::StatusResUnique {
+            unique,
+            known: job.is_some(),
+            running: job.is_some_and(Job::is_running),
+            numerator: job.map_or(0, |job| job.numerator),
+            denominator: job.map_or(0, |job| job.denominator),
+            clients: job.map_or(0, |job| job.clients.len() as u64),
+        };
+        self.out.send(self.conns[key].id, &response);
+    }
+
+    /// The job with this handle.
+    pub(super) fn job(&self, handle: &[u8]) -> Option<JobKey> {
+        let rest = handle.strip_prefix(self.options.handle_prefix.as_bytes())?;
+        self.jobs.by_number(number(rest.strip_prefix(b":")?)?)
+    }
+
+    pub(super) fn send(&mut self, key: ConnKey, response: &Response<'_>) {
+        self.out.send(self.conns[key].id, response);
+    }
+
+    pub(super) fn error(&mut self, key: ConnKey, code: &[u8], text: &[u8]) {
+        self.send(key, &Response::Error { code, text });
+    }
+
+    /// CAN_DO_TIMEOUT's argument. The protocol document says milliseconds, PHP and Perl say seconds and send the number as it was
+    /// given: below 1,000 are seconds. What is no number is no limit.
+    fn time_limit(&self, text: &[u8]) -> Option<Duration> {
+        match number(text)? {
+            0 => None,
+            seconds @ 1..1000 => Some(Duration::from_secs(seconds)),
+            millis => Some(Duration::from_millis(millis)),
+        }
+    }
+}
+
+struct Submission<'a> {
+    priority: Priority,
+    mode: Mode,
+    function: &'a [u8],
+    unique: &'a [u8],
+    workload: &'a [u8],
+    reducer: Option<&'a [u8]>,
+    due: Option<Time>,
+}
+
+/// A job's handle as text, `<prefix>:<number>`, without an allocation.
+pub(super) struct Handle {
+    bytes: [u8; Handle::MAX],
+    len: usize,
+}
+
+impl Handle {
+    /// libgearman keeps handles in 64 bytes with a NUL.
+    pub(super) const MAX: usize = 63;
+    const DIGITS: usize = 20;
+
+    pub(super) fn new(prefix: &str, number: u64) -> Handle {
+        let mut bytes = [0; Handle::MAX];
+        let mut digits = [0; Handle::DIGITS];
+        let (mut at, mut rest) = (Handle::DIGITS, number);
+        loop {
+            at -= 1;
+            digits[at] = b'0' + (rest % 10) as u8;
+            rest /= 10;
+            if rest == 0 {
+                break;
+            }
+        }
+        let digits = &digits[at..];
+        let prefix = &prefix.as_bytes()[..prefix.len().min(Handle::MAX - 1 - Handle::DIGITS)];
+        let len = prefix.len() + 1 + digits.len();
+        bytes[..prefix.len()].copy_from_slice(prefix);
+        bytes[prefix.len()] = b':';
+        bytes[prefix.len() + 1..len].copy_from_slice(digits);
+        Handle { bytes, len }
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+/// A decimal number that fills the whole text.
+fn number(text: &[u8]) -> Option<u64> {
+    if text.is_empty() || !text.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    std::str::from_utf8(text).ok()?.parse().ok()
+}

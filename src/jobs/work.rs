@@ -1,0 +1,332 @@
+//! What workers do with jobs: take one, report on it, end it, or vanish with it.
+
+use super::conn::{ConnKey, Service};
+use super::job::{Job, JobKey, Place};
+use super::server::{Handle, JobServer};
+use crate::proto::{Grab, Priority, Response};
+use crate::time::Time;
+
+const NOT_FOUND: (&[u8], &[u8]) = (b"JOB_NOT_FOUND", b"Job given in work result not found");
+const NO_SUCH_JOB: (&[u8], &[u8]) = (b"JOB_NOT_FOUND", b"Job does not exist on server");
+const NO_SUCH_EXCEPTION: (&[u8], &[u8]) = (
+    b"JOB_NOT_FOUND",
+    b"An exception was received for a job that does not exist",
+);
+
+impl JobServer {
+    /// A worker asks for a job.
+    pub(super) fn grab(&mut self, now: Time, key: ConnKey, grab: Grab) {
+        let had_ticket = self.wake_up(key);
+        match self.conns[key].service {
+            Service::Refused => self.error(
+                key,
+                b"draining",
+                b"no more jobs for this worker, it is being stopped",
+            ),
+            Service::Quiesced { .. } => self.no_job(key),
+            Service::Open => match self.choose(key) {
+                Some(job) => self.assign(now, key, job, grab),
+                None => self.no_job(key),
+            },
+        }
+        // the job that it was woken for may be another one's now, or of another of its functions
+        if had_ticket {
+            self.wake_for_all(now, key);
+        }
+    }
+
+    fn no_job(&mut self, key: ConnKey) {
+        self.send(key, &Response::NoJob);
+        self.settle(key);
+    }
+
+    /// High jobs of any of its functions before normal ones, and those before low ones; among the functions in turn, so that
+    /// none is starved.
+    fn choose(&mut self, key: ConnKey) -> Option<JobKey> {
+        let conn = &mut self.conns[key];
+        let count = conn.abilities.len();
+        for priority in [Priority::High, Priority::Normal, Priority::Low] {
+            for step in 0..count {
+                let at = (conn.turn + step) % count;
+                if let Some(job) = self.functions[conn.abilities[at].function].head(priority) {
+                    conn.turn = (at + 1) % count;
+                    return Some(job);
+                }
+            }
+        }
+        None
+    }
+
+    fn assign(&mut self, now: Time, key: ConnKey, job: JobKey, grab: Grab) {
+        let function = self.jobs[job].function;
+        self.functions[function].unlink(&mut self.jobs, job);
+        self.functions[function].running += 1;
+        let conn = &mut self.conns[key];
+        let timeout = conn
+            .abilities
+            .iter()
+            .find(|ability| ability.function == function)
+            .and_then(|a| a.timeout);
+        let deadline = timeout.map(|timeout| now + timeout);
+        conn.held.push(job);
+        conn.settled = false;
+        let it = &mut self.jobs[job];
+        it.place = Place::Worker {
+            conn: key,
+            since: now,
+            deadline,
+        };
+        it.runs += 1;
+        if let Some(deadline) = deadline {
+            self.deadlines.insert((deadline, it.number));
+        }
+
+        let handle = Handle::new(&self.options.handle_prefix, it.number);
+        let (handle, unique, workload) = (handle.bytes(), &*it.unique, &*it.workload);
+        let function = &*self.functions[function].name;
+        let response = match (grab, &it.reducer) {
+            (Grab::Plain, _) => Response::JobAssign {
+                handle,
+                function,
+                workload,
+            },
+            (Grab::All, Some(reducer)) => Response::JobAssignAll {
+                handle,
+                function,
+                unique,
+                reducer,
+                workload,
+            },
+            (Grab::Uniq | Grab::All, _) => Response::JobAssignUniq {
+                handle,
+                function,
+                unique,
+                workload,
+            },
+        };
+        self.out.send(self.conns[key].id, &response);
+    }
+
+    /// WORK_STATUS: kept for those who ask, and passed on as it was sent.
+    pub(super) fn status(
+        &mut self,
+        key: ConnKey,
+        handle: &[u8],
+        numerator: &[u8],
+        denominator: &[u8],
+    ) {
+        let Some(job) = self.held_job(key, handle) else {
+            return self.error(key, NOT_FOUND.0, NOT_FOUND.1);
+        };
+        self.jobs[job].numerator = leading_number(numerator);
+        self.jobs[job].denominator = leading_number(denominator);
+        self.tell_clients(
+            job,
+            &Response::WorkStatus {
+                handle,
+                numerator,
+                denominator,
+            },
+        );
+    }
+
+    /// WORK_DATA and WORK_WARNING.
+    pub(super) fn pass_on<'a>(
+        &mut self,
+        key: ConnKey,
+        handle: &'a [u8],
+        response: impl Fn(&'a [u8]) -> Response<'a>,
+    ) {
+        match self.held_job(key, handle) {
+            Some(job) => self.tell_clients(job, &response(handle)),
+            None => self.error(key, NO_SUCH_JOB.0, NO_SUCH_JOB.1),
+        }
+    }
+
+    /// WORK_COMPLETE.
+    pub(super) fn complete(&mut self, now: Time, key: ConnKey, handle: &[u8], data: &[u8]) {
+        let Some(job) = self.held_job(key, handle) else {
+            return self.error(key, NOT_FOUND.0, NOT_FOUND.1);
+        };
+        self.tell_clients(job, &Response::WorkComplete { handle, data });
+        self.finish(now, key, job);
+    }
+
+    /// WORK_FAIL. Some libraries send it after WORK_EXCEPTION, which has ended the job already.
+    pub(super) fn fail(&mut self, now: Time, key: ConnKey, handle: &[u8]) {
+        let Some(job) = self.held_job(key, handle) else {
+            let excepted = self.conns[key].excepted.take();
+            let is_second = excepted.is_some_and(|number| {
+                Handle::new(&self.options.handle_prefix, number).bytes() == handle
+            });
+            if !is_second {
+                self.error(key, NOT_FOUND.0, NOT_FOUND.1);
+            }
+            return;
+        };
+        self.tell_clients(job, &Response::WorkFail { handle });
+        self.finish(now, key, job);
+    }
+
+    /// WORK_EXCEPTION: a client that did not ask for exceptions is told of a failure.
+    pub(super) fn except(&mut self, now: Time, key: ConnKey, handle: &[u8], data: &[u8]) {
+        let Some(job) = self.held_job(key, handle) else {
+            return self.error(key, NO_SUCH_EXCEPTION.0, NO_SUCH_EXCEPTION.1);
+        };
+        for &client in &self.jobs[job].clients {
+            let client = &self.conns[client];
+            let response = match client.exceptions {
+                true => Response::WorkException { handle, data },
+                false => Response::WorkFail { handle },
+            };
+            self.out.send(client.id, &response);
+        }
+        self.conns[key].excepted = Some(self.jobs[job].number);
+        self.finish(now, key, job);
+    }
+
+    /// A running job has run too long: it counts as a run, and another worker gets it.
+    pub(super) fn expire(&mut self, now: Time, job: JobKey) {
+        let Place::Worker { conn, .. } = self.jobs[job].place else {
+            return;
+        };
+        self.conns[conn].held.retain(|&held| held != job);
+        self.give_back(now, job);
+        if self.jobs.is_queued(job) {
+            let function = self.jobs[job].function;
+            self.wake(now, function);
+        }
+    }
+
+    /// A worker no longer has this job: back to the head of its lane, unless nobody wants it or it has taken too many with it.
+    /// The caller has taken it from the worker, and wakes somebody.
+    pub(super) fn give_back(&mut self, now: Time, job: JobKey) {
+        self.leave_worker(job);
+        let it = &mut self.jobs[job];
+        it.since = now;
+        let function = it.function;
+        let retries = self.options.job_retries;
+        if retries > 0 && it.runs >= retries {
+            let handle = Handle::new(&self.options.handle_prefix, it.number);
+            self.tell_clients(
+                job,
+                &Response::WorkFail {
+                    handle: handle.bytes(),
+                },
+            );
+            self.forget(job);
+        } else if self.is_unwanted(job) {
+            self.forget(job);
+        } else {
+            self.functions[function].push_front(&mut self.jobs, job);
+        }
+    }
+
+    /// Whether nobody is left who would hear of this job's end.
+    pub(super) fn is_unwanted(&self, job: JobKey) -> bool {
+        let job = &self.jobs[job];
+        job.clients.is_empty() && !job.background
+    }
+
+    /// Drops a job that no worker has.
+    pub(super) fn drop_job(&mut self, job: JobKey) {
+        let function = self.jobs[job].function;
+        match self.jobs[job].place {
+            Place::Lane { .. } => self.functions[function].unlink(&mut self.jobs, job),
+            Place::Later { due } => {
+                self.later.remove(&(due, self.jobs[job].number));
+            }
+            Place::Worker { .. } => unreachable!("a running job ends by its worker"),
+        }
+        self.forget(job);
+    }
+
+    fn finish(&mut self, now: Time, key: ConnKey, job: JobKey) {
+        let Place::Worker { since, .. } = self.jobs[job].place else {
+            unreachable!("only a running job is finished");
+        };
+        self.leave_worker(job);
+        let conn = &mut self.conns[key];
+        conn.held.retain(|&held| held != job);
+        conn.jobs_done += 1;
+        conn.idle_since = now;
+        conn.settled = false;
+        let function = &mut self.functions[self.jobs[job].function];
+        function.completed += 1;
+        function.busy += now.since(since);
+        self.forget(job);
+    }
+
+    /// The counters and the deadline of a running job that no longer runs.
+    fn leave_worker(&mut self, job: JobKey) {
+        let it = &self.jobs[job];
+        if let Place::Worker {
+            deadline: Some(deadline),
+            ..
+        } = it.place
+        {
+            self.deadlines.remove(&(deadline, it.number));
+        }
+        self.functions[it.function].running -= 1;
+    }
+
+    /// The end of a job that is in no lane and in no worker's hands.
+    fn forget(&mut self, job: JobKey) {
+        for client in self.jobs.remove(job).clients {
+            self.conns[client].waits.remove(&job);
+        }
+    }
+
+    /// The job with this handle, if this worker has it.
+    fn held_job(&self, key: ConnKey, handle: &[u8]) -> Option<JobKey> {
+        let job = self.job(handle)?;
+        matches!(self.jobs[job].place, Place::Worker { conn, .. } if conn == key).then_some(job)
+    }
+
+    fn tell_clients(&mut self, job: JobKey, response: &Response<'_>) {
+        for &client in &self.jobs[job].clients {
+            self.out.send(self.conns[client].id, response);
+        }
+    }
+}
+
+impl Job {
+    pub(super) fn new(
+        now: Time,
+        function: u32,
+        priority: Priority,
+        unique: &[u8],
+        workload: &[u8],
+        reducer: Option<&[u8]>,
+    ) -> Job {
+        Job {
+            number: 0,
+            function,
+            priority,
+            place: Place::Later { due: now },
+            background: false,
+            runs: 0,
+            since: now,
+            numerator: 0,
+            denominator: 0,
+            unique: unique.into(),
+            workload: workload.into(),
+            reducer: reducer.map(Into::into),
+            clients: Vec::new(),
+        }
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        matches!(self.place, Place::Worker { .. })
+    }
+}
+
+/// The number that a text begins with, 0 if it begins with none: what a worker sends as progress may be anything.
+fn leading_number(text: &[u8]) -> u64 {
+    let digits = text.iter().take_while(|byte| byte.is_ascii_digit());
+    digits.fold(0u64, |number, &digit| {
+        number
+            .saturating_mul(10)
+            .saturating_add(u64::from(digit - b'0'))
+    })
+}
