@@ -1,6 +1,10 @@
 //! The command line: one file a command, each with its arguments and a `run`.
 
+mod serve;
+
 use clap::{Parser, Subcommand};
+
+use serve::Serve;
 
 /// A Gearman job server that also starts, restarts and scales the worker processes that serve it.
 #[derive(Debug, Parser)]
@@ -13,7 +17,10 @@ pub struct Cli {
 
 /// The commands.
 #[derive(Debug, Subcommand)]
-pub enum Command {}
+pub enum Command {
+    /// Run the job server, and the pools of a configuration file, in the foreground
+    Serve(Box<Serve>),
+}
 
 impl Cli {
     /// Does what the command line asks for, and returns the exit code.
@@ -21,7 +28,9 @@ impl Cli {
     /// # Errors
     /// A [`Failure`], which the binary prints.
     pub fn run(self) -> Result<u8, Failure> {
-        match self.command {}
+        match self.command {
+            Command::Serve(command) => command.run(),
+        }
     }
 }
 

@@ -1,0 +1,205 @@
+//! `gearpool serve`: run the job server and the pools, in the foreground.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgAction, Args};
+
+use super::Failure;
+use crate::config::{DEFAULT_PORT, Listen};
+use crate::daemon::listener::{Keepalive, SocketOptions};
+use crate::daemon::log::{LogTarget, Verbosity};
+use crate::daemon::settings::Settings;
+use crate::daemon::{self};
+use crate::jobs;
+
+const EXAMPLES: &str = "\
+Examples:
+  gearpool serve                          a job server on 127.0.0.1:4730, as gearmand is
+  gearpool serve -c workers.yaml          the same, and the pools of the file
+  gearpool serve -L 0.0.0.0 -p 4731 -vvv  for other machines, showing every packet
+
+The file is read again when it changes, on SIGHUP and by `gearpool reload`.
+SIGTERM and Ctrl-C let running jobs finish within their pool's stop_timeout; a second one ends at once.
+SIGUSR1 ends when all running jobs have ended.";
+
+/// Run the job server, and the pools of a configuration file, in the foreground.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Serve {
+    /// The YAML file of functions; without one this is a plain job server
+    #[arg(short, long, value_name = "FILE", env = "GEARPOOL_CONFIG")]
+    config: Option<PathBuf>,
+    /// The address to listen on, or unix:/path; may be given more than once [default: 127.0.0.1]
+    #[arg(short = 'L', long, value_name = "ADDRESS")]
+    listen: Vec<String>,
+    /// The port to listen on [default: 4730]
+    #[arg(short, long, value_name = "PORT", env = "GEARMAND_PORT")]
+    port: Option<u16>,
+    /// Say more: -v connections and functions, -vv jobs, -vvv every packet
+    #[arg(short = 'v', action = ArgAction::Count)]
+    v: u8,
+    /// How much to say, in gearmand's words: FATAL, ALERT, CRITICAL, ERROR, WARNING, NOTICE, INFO, DEBUG
+    #[arg(long, value_name = "LEVEL", num_args = 0..=1, default_missing_value = "INFO", ignore_case = true,
+          value_parser = ["FATAL", "ALERT", "CRITICAL", "ERROR", "WARNING", "NOTICE", "INFO", "DEBUG"])]
+    verbose: Option<String>,
+    /// Go to the background once the sockets are bound
+    #[arg(short, long)]
+    daemon: bool,
+    /// Write the process id to this file; it is removed in the end
+    #[arg(short = 'P', long, value_name = "FILE")]
+    pid_file: Option<PathBuf>,
+    /// Where the daemon's own log goes: a file, `stderr` or `none` [default: stderr]
+    #[arg(short, long, value_name = "FILE")]
+    log_file: Option<PathBuf>,
+    /// The user to become once the sockets are bound
+    #[arg(short, long, value_name = "USER")]
+    user: Option<String>,
+    /// A job whose workers have vanished this many times has failed; 0 is no limit
+    #[arg(short, long, value_name = "N", default_value_t = 0)]
+    job_retries: u32,
+    /// Accepted for gearmand's sake: functions always take turns
+    #[arg(short = 'R', long)]
+    round_robin: bool,
+    /// How many sleeping workers to wake for a job, at least
+    #[arg(short, long, value_name = "N", default_value_t = 1)]
+    worker_wakeup: u32,
+    /// How many threads serve connections
+    #[arg(short, long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    threads: u16,
+    /// How many connections may wait to be accepted
+    #[arg(short, long, value_name = "N", default_value_t = 1024)]
+    backlog: i32,
+    /// The most descriptors, RLIMIT_NOFILE; the hard limit when not given
+    #[arg(short, long, value_name = "N")]
+    file_descriptors: Option<u64>,
+    /// Probe silent TCP connections
+    #[arg(long)]
+    keepalive: bool,
+    /// Seconds of silence before the first probe
+    #[arg(long, value_name = "SECONDS", requires = "keepalive")]
+    keepalive_idle: Option<u64>,
+    /// Seconds between probes
+    #[arg(long, value_name = "SECONDS", requires = "keepalive")]
+    keepalive_interval: Option<u64>,
+    /// Probes without an answer before a connection is dropped
+    #[arg(long, value_name = "N", requires = "keepalive")]
+    keepalive_count: Option<u32>,
+    /// The first part of job handles [default: H]
+    #[arg(
+        long,
+        value_name = "PREFIX",
+        default_value = "H",
+        hide_default_value = true
+    )]
+    job_handle_prefix: String,
+    /// The second part of job handles [default: this machine's name]
+    #[arg(long, value_name = "NAME")]
+    hostname: Option<String>,
+    /// Send WORK_EXCEPTION to clients that did not ask for it too
+    #[arg(long)]
+    exceptions: bool,
+    /// The folder of the lock, the control socket and the logs [default: /var/lib/gearpool for root, else ~/.local/state/gearpool]
+    #[arg(long, value_name = "DIR", env = "GEARPOOL_STATE_DIR")]
+    state_dir: Option<PathBuf>,
+    /// Only look whether the command line is right
+    #[arg(long, hide = true)]
+    check_args: bool,
+}
+
+impl Serve {
+    /// Runs the daemon until it is told to end.
+    ///
+    /// # Errors
+    /// A [`Failure`] for what kept it from starting.
+    pub fn run(self) -> Result<u8, Failure> {
+        let settings = self.settings()?;
+        if self.check_args {
+            return Ok(0);
+        }
+        daemon::run(settings)?;
+        Ok(0)
+    }
+
+    fn settings(&self) -> Result<Settings, Failure> {
+        let config = None;
+        let listen = self.listen()?;
+        let state_dir = self
+            .state_dir
+            .clone()
+            .unwrap_or_else(|| PathBuf::from("/tmp/gearpool"));
+        Ok(Settings {
+            listen,
+            sockets: SocketOptions {
+                backlog: self.backlog,
+                keepalive: self.keepalive.then(|| Keepalive {
+                    idle: self.keepalive_idle.map(Duration::from_secs),
+                    interval: self.keepalive_interval.map(Duration::from_secs),
+                    count: self.keepalive_count,
+                }),
+            },
+            threads: usize::from(self.threads),
+            config,
+            log_dir: state_dir.join("logs"),
+            state_dir,
+            log: match &self.log_file {
+                None => LogTarget::Stderr,
+                Some(path) if path.as_os_str() == "stderr" => LogTarget::Stderr,
+                Some(path) if path.as_os_str() == "none" => LogTarget::Nowhere,
+                Some(path) => LogTarget::File(path.clone()),
+            },
+            verbosity: self.verbosity(),
+            pid_file: self.pid_file.clone(),
+            user: self.user.clone(),
+            jobs: jobs::Options {
+                handle_prefix: self.handle_prefix(),
+                job_retries: self.job_retries,
+                exceptions: self.exceptions,
+                wakeup: self.worker_wakeup,
+                ..jobs::Options::default()
+            },
+        })
+    }
+
+    fn listen(&self) -> Result<Vec<Listen>, Failure> {
+        let port = self.port.unwrap_or(DEFAULT_PORT);
+        if self.listen.is_empty() {
+            return Ok(vec![Listen::Tcp("127.0.0.1".to_owned(), port)]);
+        }
+        Ok(self
+            .listen
+            .iter()
+            .map(|address| Listen::Tcp(address.clone(), port))
+            .collect())
+    }
+
+    fn handle_prefix(&self) -> String {
+        let host = self
+            .hostname
+            .clone()
+            .unwrap_or_else(crate::sys::net::host_name);
+        format!("{}:{host}", self.job_handle_prefix)
+    }
+
+    fn verbosity(&self) -> Verbosity {
+        let said = match self
+            .verbose
+            .as_deref()
+            .map(str::to_ascii_uppercase)
+            .as_deref()
+        {
+            Some("FATAL" | "ALERT" | "CRITICAL" | "ERROR") => Verbosity::Errors,
+            Some("WARNING") => Verbosity::Warnings,
+            Some("INFO") => Verbosity::Connections,
+            Some("DEBUG") => Verbosity::Packets,
+            Some(_) | None => Verbosity::Usual,
+        };
+        let counted = match self.v {
+            0 => return said,
+            1 => Verbosity::Connections,
+            2 => Verbosity::Jobs,
+            _ => Verbosity::Packets,
+        };
+        said.max(counted)
+    }
+}

@@ -1,0 +1,187 @@
+//! One task a connection: reads, hands over, and ends. It writes only when its socket was full.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::net::{tcp, unix};
+
+use super::hub::{Hub, LINGER, Received, Touched};
+use super::peer::{BUSY_MAILBOX, Peer};
+
+/// How much one read takes.
+const READ: usize = 64 << 10;
+
+thread_local! {
+    /// What a read brings is handed over before the task waits again, so that all connections of a thread share this buffer and an
+    /// idle one has none.
+    static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; READ]);
+}
+
+/// The half of a socket that is read.
+pub enum ReadHalf {
+    /// TCP.
+    Tcp(tcp::OwnedReadHalf),
+    /// A Unix socket.
+    Unix(unix::OwnedReadHalf),
+}
+
+/// Serves a connection until it ends.
+pub async fn serve(hub: Arc<Hub>, peer: Arc<Peer>, socket: ReadHalf) {
+    let mut conn = Conn {
+        hub,
+        peer,
+        socket,
+        partial: Vec::new(),
+        need: 1,
+        touched: Touched::default(),
+    };
+    conn.read_all().await;
+    conn.hub.disconnect(&conn.peer, &mut conn.touched);
+    // a peer that has only closed its own direction still gets what it asked for
+    let _ = tokio::time::timeout(LINGER, conn.say_goodbye()).await;
+    tracing::debug!(peer = %conn.peer.address, "disconnected");
+}
+
+struct Conn {
+    hub: Arc<Hub>,
+    peer: Arc<Peer>,
+    socket: ReadHalf,
+    /// The beginning of a frame whose end has not come yet.
+    partial: Vec<u8>,
+    /// How many bytes of it are needed before it is worth looking again.
+    need: usize,
+    touched: Touched,
+}
+
+/// What a connection's task does next.
+enum Next {
+    Read,
+    End,
+}
+
+impl Conn {
+    async fn read_all(&mut self) {
+        let peer = Arc::clone(&self.peer);
+        loop {
+            let read = tokio::select! {
+                biased;
+                read = poll_fn(|cx| self.poll_read(cx)) => read,
+                () = peer.rung() => match self.attend().await {
+                    Next::Read => continue,
+                    Next::End => return,
+                },
+            };
+            match read {
+                Ok(Next::Read) => {}
+                Ok(Next::End) | Err(_) => return,
+            }
+        }
+    }
+
+    /// The bell has rung: the socket is full or the connection is to be closed. Comes back when reading is all that is left to do.
+    async fn attend(&mut self) -> Next {
+        let peer = Arc::clone(&self.peer);
+        loop {
+            let state = peer.state();
+            if state.is_broken || state.is_closing {
+                return Next::End;
+            }
+            if !state.is_full {
+                return Next::Read;
+            }
+            let written = match state.waiting > BUSY_MAILBOX {
+                true => peer.write_when_ready().await,
+                false => tokio::select! {
+                    written = peer.write_when_ready() => written,
+                    read = poll_fn(|cx| self.poll_read(cx)) => match read {
+                        Ok(Next::Read) => Ok(()),
+                        Ok(Next::End) | Err(_) => return Next::End,
+                    },
+                    () = peer.rung() => Ok(()),
+                },
+            };
+            if written.is_err() {
+                return Next::End;
+            }
+        }
+    }
+
+    /// Reads once and hands over what came.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Next>> {
+        BUFFER.with_borrow_mut(|buffer| {
+            let mut into = ReadBuf::new(buffer);
+            ready!(self.socket.poll_read(cx, &mut into))?;
+            Poll::Ready(Ok(self.take(into.filled())))
+        })
+    }
+
+    /// Writes what is left, and reads on until the peer has closed too: a socket closed with unread bytes is reset, and a reset
+    /// can overtake the last answer.
+    async fn say_goodbye(&mut self) {
+        let peer = Arc::clone(&self.peer);
+        while peer.state().waiting > 0 {
+            if peer.write_when_ready().await.is_err() {
+                return;
+            }
+        }
+        peer.end_writing();
+        loop {
+            let read = poll_fn(|cx| {
+                BUFFER.with_borrow_mut(|buffer| {
+                    let mut into = ReadBuf::new(buffer);
+                    ready!(self.socket.poll_read(cx, &mut into))?;
+                    Poll::Ready(io::Result::Ok(into.filled().len()))
+                })
+            });
+            if !matches!(read.await, Ok(1..)) {
+                return;
+            }
+        }
+    }
+
+    fn take(&mut self, bytes: &[u8]) -> Next {
+        if bytes.is_empty() {
+            return Next::End;
+        }
+        if self.partial.is_empty() {
+            return match self.hub.receive(&self.peer, bytes, &mut self.touched) {
+                Received::Used { used, need } => {
+                    self.partial.extend_from_slice(&bytes[used..]);
+                    self.need = need;
+                    Next::Read
+                }
+                Received::Hopeless => Next::End,
+            };
+        }
+        self.partial.extend_from_slice(bytes);
+        if self.partial.len() < self.need {
+            return Next::Read;
+        }
+        match self
+            .hub
+            .receive(&self.peer, &self.partial, &mut self.touched)
+        {
+            Received::Used { used, need } => {
+                self.partial.drain(..used);
+                self.partial.shrink_to(READ.min(self.partial.len()));
+                self.need = need;
+                Next::Read
+            }
+            Received::Hopeless => Next::End,
+        }
+    }
+}
+
+impl ReadHalf {
+    fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self {
+            ReadHalf::Tcp(half) => Pin::new(half).poll_read(cx, into),
+            ReadHalf::Unix(half) => Pin::new(half).poll_read(cx, into),
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! The one owner of the job server: a mutex, locked once for all that one read brought.
+//!
+//! What the core has to say goes into the peers' mailboxes *before* the lock is released, and is written to the sockets *after*: so
+//! packets to one peer keep the core's order, and nobody waits for a socket under the lock. The task that has the data writes it, to
+//! whichever peer it is for; a peer's own task is woken only when its socket is full.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Notify, mpsc};
+
+use super::peer::Peer;
+use super::trace;
+use crate::jobs::{self, ConnId, JobServer, Notice, Options};
+use crate::proto::{Decoded, decode};
+use crate::time::Time;
+
+/// No deadline is armed.
+const NEVER: u64 = u64::MAX;
+
+/// What the hub tells the owner of the processes.
+#[derive(Clone, Debug)]
+pub enum Signal {
+    /// Something about a connection.
+    Notice(Notice),
+    /// A job waits and nobody is on the way to take it. Sent once, until [`Hub::hear_demand`].
+    Demand,
+}
+
+/// The job server and the mailboxes of its peers.
+pub struct Hub {
+    core: Mutex<Core>,
+    start: Instant,
+    signals: mpsc::UnboundedSender<Signal>,
+    demand_is_told: AtomicBool,
+    /// When the timer will look, in nanoseconds since the start.
+    armed: AtomicU64,
+    timer: Notify,
+}
+
+struct Core {
+    server: JobServer,
+    peers: HashMap<ConnId, Arc<Peer>, foldhash::fast::FixedState>,
+}
+
+/// Peers that something was put into the mailbox of; kept by each task, so that no call allocates.
+#[derive(Default)]
+pub struct Touched(Vec<Arc<Peer>>);
+
+/// What became of the bytes that a peer sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Received {
+    /// So many bytes were used; the rest begins a frame of which at least `need` bytes are needed.
+    Used {
+        /// Bytes.
+        used: usize,
+        /// Bytes, of the frame that is not whole yet.
+        need: usize,
+    },
+    /// The stream makes no sense: the peer has been told, and its connection is to be closed.
+    Hopeless,
+}
+
+impl Hub {
+    /// A hub without connections. What it has to tell about them goes to `signals`.
+    pub fn new(options: Options, signals: mpsc::UnboundedSender<Signal>) -> Hub {
+        Hub {
+            core: Mutex::new(Core {
+                server: JobServer::new(options),
+                peers: HashMap::default(),
+            }),
+            start: Instant::now(),
+            signals,
+            demand_is_told: AtomicBool::new(false),
+            armed: AtomicU64::new(NEVER),
+            timer: Notify::new(),
+        }
+    }
+
+    /// The moment, as the pure modules count.
+    pub fn now(&self) -> Time {
+        Time::new(self.start.elapsed())
+    }
+
+    /// When a moment of the pure modules comes.
+    pub fn instant(&self, time: Time) -> Instant {
+        self.start + time.since_start()
+    }
+
+    /// A peer has connected. `make` is given its number.
+    pub fn connect(&self, from: jobs::Peer, make: impl FnOnce(ConnId) -> Arc<Peer>) -> Arc<Peer> {
+        let now = self.now();
+        let mut core = self.lock();
+        let id = core.server.connect(now, from);
+        let peer = make(id);
+        core.peers.insert(id, Arc::clone(&peer));
+        peer
+    }
+
+    /// A peer has sent these bytes.
+    pub fn receive(&self, peer: &Peer, bytes: &[u8], touched: &mut Touched) -> Received {
+        let now = self.now();
+        let mut core = self.lock();
+        let mut used = 0;
+        let received = loop {
+            match decode(&bytes[used..]) {
+                Ok(Decoded::Frame(frame, length)) => {
+                    trace::received(peer, &frame);
+                    core.server.receive(now, peer.id, frame);
+                    used += length;
+                }
+                Ok(Decoded::Incomplete(need)) => break Received::Used { used, need },
+                Err(error) => {
+                    tracing::debug!(peer = %peer.address, %error, "closing a connection that makes no sense");
+                    core.server.reject(peer.id, error);
+                    break Received::Hopeless;
+                }
+            }
+        };
+        self.deliver(core, touched);
+        received
+    }
+
+    /// A peer has gone.
+    pub fn disconnect(&self, peer: &Peer, touched: &mut Touched) {
+        let now = self.now();
+        let mut core = self.lock();
+        core.server.disconnect(now, peer.id);
+        core.peers.remove(&peer.id);
+        self.deliver(core, touched);
+    }
+
+    /// Does something with the job server, and delivers what comes of it.
+    pub fn with<T>(&self, act: impl FnOnce(&mut JobServer, Time) -> T) -> T {
+        let now = self.now();
+        let mut core = self.lock();
+        let result = act(&mut core.server, now);
+        self.deliver(core, &mut Touched::default());
+        result
+    }
+
+    /// The peer behind a connection, unless it is gone.
+    pub fn peer(&self, conn: ConnId) -> Option<Arc<Peer>> {
+        self.lock().peers.get(&conn).cloned()
+    }
+
+    /// Closes a connection, after what is in its mailbox.
+    pub fn close(&self, conn: ConnId) {
+        if let Some(peer) = self.peer(conn) {
+            peer.close();
+        }
+    }
+
+    /// From now on [`Signal::Demand`] is sent again.
+    pub fn hear_demand(&self) {
+        self.demand_is_told.store(false, Ordering::Release);
+    }
+
+    /// Does what is due when it is due, for ever.
+    pub async fn run_timer(&self) {
+        loop {
+            let deadline = self.with(|server, now| {
+                server.tick(now);
+                server.next_deadline()
+            });
+            let nanos = deadline.map_or(NEVER, |time| time.since_start().as_nanos() as u64);
+            self.armed.store(nanos, Ordering::Release);
+            // a deadline that came in between has seen the old alarm: look once more before sleeping
+            let again = self.lock().server.next_deadline();
+            if again != deadline {
+                continue;
+            }
+            let earlier = self.timer.notified();
+            match deadline {
+                None => earlier.await,
+                Some(time) => {
+                    let sleep = tokio::time::sleep_until(self.instant(time).into());
+                    tokio::select! {
+                        () = sleep => {}
+                        () = earlier => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// Moves what the core has to say into the mailboxes, unlocks, and writes the sockets.
+    fn deliver(&self, mut core: MutexGuard<'_, Core>, touched: &mut Touched) {
+        let Core { server, peers } = &mut *core;
+        let deadline = server.next_deadline();
+        let out = server.outbox();
+        if !out.is_empty() {
+            for (conn, bytes) in out.sends() {
+                if let Some(peer) = peers.get(&conn) {
+                    trace::sent(peer, bytes);
+                    if peer.post(bytes) {
+                        touched.0.push(Arc::clone(peer));
+                    }
+                }
+            }
+            for conn in out.closes() {
+                if let Some(peer) = peers.get(conn) {
+                    peer.close();
+                }
+            }
+            for notice in out.notices() {
+                // the manager ends last; when it has ended, nobody is left to be told
+                let _ = self.signals.send(Signal::Notice(notice.clone()));
+            }
+            if out.demand() && !self.demand_is_told.swap(true, Ordering::AcqRel) {
+                let _ = self.signals.send(Signal::Demand);
+            }
+            out.clear();
+        }
+        drop(core);
+        for peer in touched.0.drain(..) {
+            peer.flush();
+        }
+        if let Some(deadline) = deadline {
+            let nanos = deadline.since_start().as_nanos() as u64;
+            if nanos < self.armed.load(Ordering::Acquire) {
+                self.armed.store(nanos, Ordering::Release);
+                self.timer.notify_one();
+            }
+        }
+    }
+
+    /// A panic under the lock is a bug of ours; the daemon is built to abort on one, so a poisoned lock is never seen there.
+    fn lock(&self) -> MutexGuard<'_, Core> {
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How long a closed connection may take to be read empty by its peer.
+pub const LINGER: Duration = Duration::from_secs(5);

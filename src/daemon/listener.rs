@@ -1,0 +1,297 @@
+//! Listening: sockets are bound before anything is started, and accepted connections go round the threads.
+
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixListener as StdUnixListener;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::runtime::Handle;
+
+use super::conn::{ReadHalf, serve};
+use super::hub::Hub;
+use super::peer::{Origin, Peer, WriteHalf};
+use crate::config::Listen;
+use crate::jobs;
+
+/// How long accepting rests after an error that a new try does not mend, such as no descriptor left.
+const REST: Duration = Duration::from_millis(200);
+
+/// How sockets are set up.
+#[derive(Clone, Copy, Debug)]
+pub struct SocketOptions {
+    /// listen(2)'s backlog.
+    pub backlog: i32,
+    /// Whether TCP connections are probed while they are silent, and how, tcp(7).
+    pub keepalive: Option<Keepalive>,
+}
+
+/// Probes of silent connections; `None` is the system's value.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Keepalive {
+    /// TCP_KEEPIDLE: silence before the first probe.
+    pub idle: Option<Duration>,
+    /// TCP_KEEPINTVL: between probes.
+    pub interval: Option<Duration>,
+    /// TCP_KEEPCNT: probes before the connection is dropped.
+    pub count: Option<u32>,
+}
+
+/// Why an address cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// The name means nothing here.
+    #[error("cannot listen on {address}: {error}")]
+    Resolve {
+        /// As it was written.
+        address: String,
+        /// getaddrinfo(3)'s.
+        error: io::Error,
+    },
+    /// Somebody else does.
+    #[error(
+        "cannot listen on {0}: another program listens there (is a gearmand or gearpool running? choose another port with -p)"
+    )]
+    InUse(String),
+    /// Anything else.
+    #[error("cannot listen on {address}: {error}")]
+    Bind {
+        /// As it was written.
+        address: String,
+        /// bind(2)'s or listen(2)'s.
+        error: io::Error,
+    },
+}
+
+/// A bound socket.
+pub enum Listener {
+    /// TCP, and the address that it has.
+    Tcp(std::net::TcpListener, SocketAddr),
+    /// A Unix socket, and its path, which is removed in the end.
+    Unix(StdUnixListener, PathBuf),
+}
+
+impl Listener {
+    /// Binds every address that a name stands for.
+    ///
+    /// # Errors
+    /// A [`ListenError`] that names the address.
+    pub fn bind(listen: &Listen, options: SocketOptions) -> Result<Vec<Listener>, ListenError> {
+        match listen {
+            Listen::Tcp(host, port) => {
+                let address = format!("{host}:{port}");
+                let resolved = (host.as_str(), *port).to_socket_addrs();
+                let resolved = resolved.map_err(|error| ListenError::Resolve {
+                    address: address.clone(),
+                    error,
+                })?;
+                let bound: Vec<_> = resolved
+                    .map(|to| bind_tcp(to, options).map_err(|error| refusal(to.to_string(), error)))
+                    .collect();
+                // `localhost` may stand for ::1 too on a machine that has no IPv6: one address that works will do
+                match bound.iter().any(Result::is_ok) {
+                    true => Ok(bound.into_iter().flatten().collect()),
+                    false => bound.into_iter().collect(),
+                }
+            }
+            Listen::Unix(path) => {
+                let bound = bind_unix(path, options)
+                    .map_err(|error| refusal(format!("unix:{}", path.display()), error))?;
+                Ok(vec![bound])
+            }
+        }
+    }
+
+    /// The address, for people.
+    pub fn address(&self) -> String {
+        match self {
+            Listener::Tcp(_, address) => address.to_string(),
+            Listener::Unix(_, path) => format!("unix:{}", path.display()),
+        }
+    }
+
+    /// Accepts for ever. Connections are served on `threads` in turn; this runs on the first of them.
+    pub async fn accept(
+        self,
+        hub: Arc<Hub>,
+        threads: Vec<Handle>,
+        options: SocketOptions,
+    ) -> io::Result<()> {
+        let mut turn = 0;
+        let mut next = || {
+            turn += 1;
+            threads[turn % threads.len()].clone()
+        };
+        match self {
+            Listener::Tcp(listener, _) => {
+                let listener = TcpListener::from_std(listener)?;
+                let mut troubles = Troubles::default();
+                loop {
+                    match listener.accept().await {
+                        Ok((stream, remote)) => {
+                            troubles.end();
+                            prepare(&stream, options);
+                            if let Ok(stream) = stream.into_std() {
+                                let hub = Arc::clone(&hub);
+                                next().spawn(async move { serve_tcp(hub, stream, remote).await });
+                            }
+                        }
+                        Err(error) => troubles.rest_after(&error).await,
+                    }
+                }
+            }
+            Listener::Unix(listener, _) => {
+                let listener = UnixListener::from_std(listener)?;
+                let mut troubles = Troubles::default();
+                loop {
+                    match listener.accept().await {
+                        Ok((stream, _)) => {
+                            troubles.end();
+                            if let Ok(stream) = stream.into_std() {
+                                let hub = Arc::clone(&hub);
+                                next().spawn(async move { serve_unix(hub, stream).await });
+                            }
+                        }
+                        Err(error) => troubles.rest_after(&error).await,
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Errors of accept(2): said once, not once a try.
+#[derive(Default)]
+struct Troubles {
+    is_told: bool,
+}
+
+impl Troubles {
+    async fn rest_after(&mut self, error: &io::Error) {
+        // the peer was gone before it was accepted
+        if error.kind() == io::ErrorKind::ConnectionAborted {
+            return;
+        }
+        if !std::mem::replace(&mut self.is_told, true) {
+            tracing::error!(%error, "cannot accept connections; trying again until it works");
+        }
+        tokio::time::sleep(REST).await;
+    }
+
+    fn end(&mut self) {
+        if std::mem::take(&mut self.is_told) {
+            tracing::info!("connections are accepted again");
+        }
+    }
+}
+
+async fn serve_tcp(hub: Arc<Hub>, stream: std::net::TcpStream, remote: SocketAddr) {
+    let Ok(stream) = TcpStream::from_std(stream) else {
+        return;
+    };
+    let Ok(local) = stream.local_addr() else {
+        return;
+    };
+    let from = jobs::Peer {
+        descriptor: stream.as_raw_fd(),
+        address: remote.ip().to_canonical().to_string(),
+    };
+    let (read, write) = stream.into_split();
+    let peer = hub.connect(from, |id| {
+        Arc::new(Peer::new(
+            id,
+            remote.to_string(),
+            Origin::Tcp { local, remote },
+            WriteHalf::Tcp(write),
+        ))
+    });
+    tracing::debug!(peer = %peer.address, "connected");
+    serve(hub, peer, ReadHalf::Tcp(read)).await;
+}
+
+async fn serve_unix(hub: Arc<Hub>, stream: std::os::unix::net::UnixStream) {
+    let Ok(stream) = UnixStream::from_std(stream) else {
+        return;
+    };
+    let pid = stream
+        .peer_cred()
+        .ok()
+        .and_then(|peer| peer.pid())
+        .and_then(|pid| u32::try_from(pid).ok());
+    let from = jobs::Peer {
+        descriptor: stream.as_raw_fd(),
+        address: "unix".to_owned(),
+    };
+    let address = pid.map_or_else(|| "unix".to_owned(), |pid| format!("unix, pid {pid}"));
+    let (read, write) = stream.into_split();
+    let peer = hub.connect(from, |id| {
+        Arc::new(Peer::new(
+            id,
+            address,
+            Origin::Unix { pid },
+            WriteHalf::Unix(write),
+        ))
+    });
+    tracing::debug!(peer = %peer.address, "connected");
+    serve(hub, peer, ReadHalf::Unix(read)).await;
+}
+
+fn prepare(stream: &TcpStream, options: SocketOptions) {
+    let socket = socket2::SockRef::from(stream);
+    // small packets that somebody waits for; a socket that refuses this is closing anyway
+    let _ = socket.set_tcp_nodelay(true);
+    if let Some(keepalive) = options.keepalive {
+        let mut probes = TcpKeepalive::new();
+        if let Some(idle) = keepalive.idle {
+            probes = probes.with_time(idle);
+        }
+        if let Some(interval) = keepalive.interval {
+            probes = probes.with_interval(interval);
+        }
+        if let Some(count) = keepalive.count {
+            probes = probes.with_retries(count);
+        }
+        let _ = socket.set_tcp_keepalive(&probes);
+    }
+}
+
+fn bind_tcp(address: SocketAddr, options: SocketOptions) -> io::Result<Listener> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM.nonblocking().cloexec(),
+        Some(Protocol::TCP),
+    )?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(options.backlog)?;
+    let listener = std::net::TcpListener::from(socket);
+    let address = listener.local_addr()?;
+    Ok(Listener::Tcp(listener, address))
+}
+
+fn bind_unix(path: &Path, options: SocketOptions) -> io::Result<Listener> {
+    // a socket that a dead server left behind answers nobody; a living one does
+    if std::os::unix::net::UnixStream::connect(path)
+        .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+    {
+        std::fs::remove_file(path)?;
+    }
+    let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None)?;
+    socket.bind(&socket2::SockAddr::unix(path)?)?;
+    socket.listen(options.backlog)?;
+    Ok(Listener::Unix(socket.into(), path.to_owned()))
+}
+
+fn refusal(address: String, error: io::Error) -> ListenError {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => ListenError::InUse(address),
+        _ => ListenError::Bind { address, error },
+    }
+}

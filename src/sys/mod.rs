@@ -1,0 +1,3 @@
+//! The operating system: the only place of `unsafe` and of nix.
+
+pub mod net;
