@@ -50,6 +50,17 @@ pub struct ConnLoad {
     pub idle_since: Time,
 }
 
+/// How busy a connection is: what the manager samples, without the names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Occupation {
+    /// Since when it has had the oldest of its jobs.
+    pub busy_since: Option<Time>,
+    /// Since when it has had no job.
+    pub idle_since: Time,
+    /// Jobs that it has ended.
+    pub jobs_done: u64,
+}
+
 /// A job in a worker's hands.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RunningJob {
@@ -95,6 +106,16 @@ impl JobServer {
         self.conns
             .key(conn)
             .map(|key| self.conn_load(&self.conns[key]))
+    }
+
+    /// How busy a connection is, unless it is gone.
+    pub fn occupation(&self, conn: ConnId) -> Option<Occupation> {
+        let conn = &self.conns[self.conns.key(conn)?];
+        let busy_since = conn.held.first().and_then(|&job| match self.jobs[job].place {
+            Place::Worker { since, .. } => Some(since),
+            Place::Lane { .. } | Place::Later { .. } => None,
+        });
+        Some(Occupation { busy_since, idle_since: conn.idle_since, jobs_done: conn.jobs_done })
     }
 
     fn conn_load(&self, conn: &Conn) -> ConnLoad {

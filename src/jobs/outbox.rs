@@ -30,6 +30,8 @@ pub enum Notice {
     },
     /// A quiesced connection has no job, and its worker has nothing left to do after the last one.
     Parked(ConnId),
+    /// A connection has ended its first job.
+    Worked(ConnId),
     /// A connection is gone.
     Closed(ConnId),
 }

@@ -2,6 +2,7 @@
 
 use super::conn::{ConnKey, Service};
 use super::job::{Job, JobKey, Place};
+use super::outbox::Notice;
 use super::server::{Handle, JobServer};
 use crate::proto::{Grab, Priority, Response};
 use crate::time::Time;
@@ -249,12 +250,16 @@ impl JobServer {
         let conn = &mut self.conns[key];
         conn.held.retain(|&held| held != job);
         conn.jobs_done += 1;
+        let (id, is_first) = (conn.id, conn.jobs_done == 1);
         conn.idle_since = now;
         conn.settled = false;
         let function = &mut self.functions[self.jobs[job].function];
         function.completed += 1;
         function.busy += now.since(since);
         self.forget(job);
+        if is_first {
+            self.out.tell(Notice::Worked(id));
+        }
     }
 
     /// The counters and the deadline of a running job that no longer runs.
