@@ -216,7 +216,7 @@ impl Pools<'_> {
     fn limits(&mut self, limits: &mut Limits, section: Entry<'_>) {
         /// What setrlimit(2) calls RLIM_INFINITY.
         const UNLIMITED: u64 = u64::MAX;
-        const COUNT: i128 = i64::MAX as i128;
+        const COUNT: i128 = 1_000_000_000;
         let reader = &mut *self.reader;
         for entry in reader
             .entries(section, "{nofile: 4096}")

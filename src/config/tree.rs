@@ -85,7 +85,7 @@ pub(super) fn read(text: &str) -> Result<Node, Problem> {
             max_replay_stack_depth: MAX_DEPTH,
         },
         duplicate_keys: DuplicateKeyPolicy::PassThrough,
-        non_finite_float_policy: NonFiniteFloatPolicy::AsString,
+        non_finite_float_policy: NonFiniteFloatPolicy::PassThrough,
         reject_unsupported_tags: true,
         with_snippet: false,
     };
@@ -210,7 +210,15 @@ fn place(location: Location) -> Place {
 }
 
 /// What is most often behind some of the parser's sentences.
-const HINTS: [(&str, &str); 4] = [
+const HINTS: [(&str, &str); 6] = [
+    (
+        "did not find expected ',' or '}'",
+        " (inside {…} a text with a bracket, a brace, a comma or quotes in it needs quotes)",
+    ),
+    (
+        "recursion limit exceeded",
+        " (too many brackets in brackets)",
+    ),
     (
         "mapping values are not allowed",
         " (a text with \": \" in it needs quotes; else look at the indentation)",
@@ -241,8 +249,12 @@ fn problem(error: &Error) -> Problem {
             base
         }
     }
-    let error = error.without_snippet();
-    let Place { line, column } = error.location().map_or(Place { line: 1, column: 1 }, place);
+    let place = error.location().map_or(Place { line: 1, column: 1 }, place);
+    let mut error = error.without_snippet();
+    // An error within an alias names both ends of it; the place where it is used is enough.
+    while let Error::AliasError { error: within, .. } = error {
+        error = within;
+    }
     let message = match error {
         Error::MultipleDocuments { .. } => {
             "a second YAML document begins here, and a configuration is one: take \"---\" out"
@@ -270,8 +282,8 @@ fn problem(error: &Error) -> Problem {
         }
     };
     Problem {
-        line,
-        column,
+        line: place.line,
+        column: place.column,
         message,
     }
 }
