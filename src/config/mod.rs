@@ -1,10 +1,42 @@
 //! PURE. The YAML file as a value.
 //!
 //! [`parse`] turns text into a [`Config`] or into *all* of its problems, each with line, column and a hint. It reads no file and no
-//! environment: the shell passes both in. What a key means is said once, at its field here, and shown in `workers.example.yaml`.
+//! environment: the shell passes both in. What a key means is said at its field in [`Config`], and shown in `workers.example.yaml`.
+//!
+//! The way of the text: `brackets` → `tree` (YAML with places) → `check` and `pool`, which go over the tree with the readers of `read`.
+//! `keys` is the table of what may be written, `command` the splitting of `cmd` and `run` into words.
 
+mod brackets;
+mod check;
+mod command;
+mod keys;
+mod listen;
+mod pool;
+mod problem;
+mod read;
 mod schema;
+#[cfg(test)]
+mod tests;
+mod tree;
+pub mod units;
 
+pub use listen::ListenError;
+pub use problem::{Problem, Problems};
 pub use schema::{
-    Command, Config, DEFAULT_PORT, Limits, Listen, Log, Pool, Restart, Scale, Server, Signal,
+    Command, Config, DEFAULT_PORT, Limits, Listen, Log, NoSignal, Pool, Restart, Scale, Server,
+    Signal,
 };
+
+/// Reads a configuration. `file` is how the messages name it, `env` gives the variables that `cmd` and `run` may use.
+///
+/// # Errors
+/// All [`Problems`] of the file; of a text that is no YAML the first.
+pub fn parse(
+    text: &str,
+    file: &str,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Config, Problems> {
+    let text = brackets::rewrite(text);
+    let root = tree::read(&text).map_err(|problem| Problems::new(file, vec![problem]))?;
+    check::check(&root, env).map_err(|problems| Problems::new(file, problems))
+}

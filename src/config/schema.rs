@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use indexmap::IndexMap;
@@ -123,6 +124,51 @@ pub enum Signal {
     Usr2,
     Kill,
 }
+
+impl Signal {
+    /// Every one, in signal(7)'s order of numbers.
+    pub const ALL: [Signal; 7] = [
+        Signal::Hup,
+        Signal::Int,
+        Signal::Quit,
+        Signal::Kill,
+        Signal::Usr1,
+        Signal::Usr2,
+        Signal::Term,
+    ];
+
+    /// Its name without SIG, as the file writes it: `TERM`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Signal::Hup => "HUP",
+            Signal::Int => "INT",
+            Signal::Quit => "QUIT",
+            Signal::Term => "TERM",
+            Signal::Usr1 => "USR1",
+            Signal::Usr2 => "USR2",
+            Signal::Kill => "KILL",
+        }
+    }
+}
+
+/// Reads `TERM` or `SIGTERM`, in capitals or not.
+impl FromStr for Signal {
+    type Err = NoSignal;
+
+    fn from_str(text: &str) -> Result<Signal, NoSignal> {
+        let name = text.to_ascii_uppercase();
+        let name = name.strip_prefix("SIG").unwrap_or(&name);
+        Signal::ALL
+            .into_iter()
+            .find(|signal| signal.name() == name)
+            .ok_or(NoSignal)
+    }
+}
+
+/// The text is no name of a [`Signal`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no such signal")]
+pub struct NoSignal;
 
 /// setrlimit(2), soft and hard alike; `None` leaves what the daemon has.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,0 +1,225 @@
+//! The keys of the file, and what is said of a key that is none of them.
+
+use super::problem::quote;
+
+/// The keys of one kind of map.
+pub(super) struct Section {
+    /// Where its keys belong, as a message says it.
+    pub(super) name: &'static str,
+    /// The keys that it has.
+    pub(super) known: &'static [&'static str],
+    /// The keys that the design has and this version does not.
+    pub(super) later: &'static [&'static str],
+    /// Words that people bring from elsewhere, and ours.
+    synonyms: &'static [(&'static str, &'static str)],
+}
+
+pub(super) const TOP: Section = Section {
+    name: "the top of the file",
+    known: &["server", "defaults", "functions"],
+    later: &["include"],
+    synonyms: &[
+        ("pools", "functions"),
+        ("programs", "functions"),
+        ("services", "functions"),
+        ("workers", "functions"),
+    ],
+};
+
+pub(super) const SERVER: Section = Section {
+    name: "\"server\"",
+    known: &["listen", "state_dir", "log_dir", "max_processes"],
+    later: &[
+        "durable",
+        "exit_on_failure",
+        "http",
+        "limits",
+        "priority",
+        "tls",
+    ],
+    synonyms: &[
+        ("address", "listen"),
+        ("bind", "listen"),
+        ("host", "listen"),
+        ("port", "listen"),
+    ],
+};
+
+pub(super) const POOL: Section = Section {
+    name: "a function",
+    known: &[
+        "cmd",
+        "run",
+        "shell",
+        "min",
+        "max",
+        "count",
+        "functions",
+        "cwd",
+        "env",
+        "env_file",
+        "user",
+        "group",
+        "umask",
+        "nice",
+        "limits",
+        "max_jobs",
+        "max_lifetime",
+        "start_timeout",
+        "stop_signal",
+        "stop_timeout",
+        "restart",
+        "scale",
+        "log",
+    ],
+    later: &[
+        "attempts",
+        "check",
+        "drain_timeout",
+        "exit_on_failure",
+        "max_memory",
+        "priority",
+        "retries",
+        "retry_delay",
+        "timeout",
+        "watch",
+    ],
+    synonyms: &[
+        ("autorestart", "restart"),
+        ("command", "cmd"),
+        ("directory", "cwd"),
+        ("environment", "env"),
+        ("exec", "cmd"),
+        ("instances", "count"),
+        ("numprocs", "count"),
+        ("processes", "count"),
+        ("replicas", "count"),
+        ("rlimits", "limits"),
+        ("startsecs", "start_timeout"),
+        ("stopwaitsecs", "stop_timeout"),
+        ("workers", "count"),
+        ("working_dir", "cwd"),
+        ("working_directory", "cwd"),
+    ],
+};
+
+pub(super) const LIMITS: Section = Section {
+    name: "\"limits\"",
+    known: &["nofile", "nproc", "core", "address_space", "cpu"],
+    later: &[],
+    synonyms: &[
+        ("as", "address_space"),
+        ("files", "nofile"),
+        ("memory", "address_space"),
+    ],
+};
+
+pub(super) const SCALE: Section = Section {
+    name: "\"scale\"",
+    known: &["target_wait", "down_after"],
+    later: &["headroom", "reserve"],
+    synonyms: &[],
+};
+
+pub(super) const LOG: Section = Section {
+    name: "\"log\"",
+    known: &["max_size", "keep", "timestamps", "max_line"],
+    later: &["file"],
+    synonyms: &[("backups", "keep"), ("size", "max_size")],
+};
+
+/// Every kind of map.
+pub(super) const ALL: [&Section; 6] = [&TOP, &SERVER, &POOL, &LIMITS, &SCALE, &LOG];
+
+impl Section {
+    /// The sentence about a key that this section does not have.
+    pub(super) fn unknown(&self, key: &str) -> String {
+        if self.later.contains(&key) {
+            return format!("{} is not in this version of gearpool", quote(key));
+        }
+        if let Some(meant) = self.nearest(key) {
+            return format!("unknown key {}, did you mean \"{meant}\"?", quote(key));
+        }
+        if let Some(home) = ALL.iter().find(|section| section.known.contains(&key)) {
+            return format!("{} belongs under {}", quote(key), home.name);
+        }
+        // A long list helps nobody; those sections are in the example file.
+        if self.known.len() > 8 {
+            return format!(
+                "unknown key {}, {} has no such option",
+                quote(key),
+                self.name
+            );
+        }
+        format!(
+            "unknown key {}, {} has {}",
+            quote(key),
+            self.name,
+            self.known.join(", ")
+        )
+    }
+
+    /// The key of this section that was probably meant.
+    pub(super) fn nearest(&self, key: &str) -> Option<&'static str> {
+        // Edit distance takes the product of the lengths; no key is nearly this long.
+        if key.len() > 40 {
+            return None;
+        }
+        let plain = key.to_lowercase().replace(['-', ' '], "_");
+        let synonym = self.synonyms.iter().find(|(word, _)| *word == plain);
+        if let Some((_, meant)) = synonym {
+            return Some(meant);
+        }
+        // A key that is right elsewhere is in the wrong place, not misspelt.
+        if ALL.iter().any(|section| section.known.contains(&key)) {
+            return None;
+        }
+        let squeezed = plain.replace('_', "");
+        let own = self.known.iter().map(|known| (*known, *known));
+        own.chain(self.synonyms.iter().copied())
+            .map(|(word, meant)| {
+                let distance = strsim::damerau_levenshtein(&word.replace('_', ""), &squeezed);
+                (distance, word, meant)
+            })
+            // Two slips in a long word, one in a short one, and something must be left of it.
+            .filter(|(distance, word, _)| {
+                let slips = if word.len() < 6 { 1 } else { 2 };
+                *distance <= slips && *distance < squeezed.chars().count()
+            })
+            .min()
+            .map(|(_, _, meant)| meant)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sentences() {
+        let said = [
+            (&POOL, "maxx"),
+            (&POOL, "Max"),
+            (&POOL, "max-jobs"),
+            (&POOL, "maxJobs"),
+            (&POOL, "comand"),
+            (&POOL, "command"),
+            (&POOL, "numprocs"),
+            (&POOL, "timeout"),
+            (&POOL, "target_wait"),
+            (&POOL, "listen"),
+            (&POOL, "x"),
+            (&POOL, ""),
+            (&SERVER, "limits"),
+            (&SERVER, "port"),
+            (&LOG, "file"),
+            (&LOG, "kept"),
+            (&LIMITS, "memlock"),
+            (&TOP, "funtions"),
+            (&TOP, "include"),
+            (&TOP, "wor\nkers"),
+        ]
+        .map(|(section, key)| section.unknown(key));
+        insta::assert_snapshot!(said.join("\n"));
+    }
+}

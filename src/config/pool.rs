@@ -1,0 +1,457 @@
+//! One entry of `functions:`, and `defaults:`, which has the same keys.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use indexmap::IndexMap;
+
+use super::command::{self, Env};
+use super::keys;
+use super::problem::quote;
+use super::read::{Entry, Reader};
+use super::schema::{Command, Limits, Pool, Restart, Signal};
+use super::tree::{Place, Value};
+use super::units::parse_umask;
+
+/// More processes of one command than any machine runs; a number beyond it is a typing error.
+const MAX_PROCESSES: i128 = 100_000;
+/// In bytes. What the protocol's other implementations take as a name without trouble.
+const MAX_NAME: usize = 64;
+
+const RESTARTS: [(&str, Restart); 3] = [
+    ("always", Restart::Always),
+    ("on-failure", Restart::OnFailure),
+    ("never", Restart::Never),
+];
+
+/// A pool while it is read: it begins as the defaults, and each of its keys replaces what they said.
+#[derive(Clone)]
+pub(super) struct Draft {
+    pool: Pool,
+    shell: bool,
+    bounds: Bounds,
+}
+
+/// `min`, `max` and `count` as far as they were said, and where.
+#[derive(Clone, Copy, Default)]
+struct Bounds {
+    min: Option<(u32, Place)>,
+    max: Option<(u32, Place)>,
+    count: Option<(u32, Place)>,
+}
+
+impl Default for Draft {
+    fn default() -> Draft {
+        Draft {
+            pool: Pool::new("", Command::Exec(Vec::new())),
+            shell: false,
+            bounds: Bounds::default(),
+        }
+    }
+}
+
+/// The keys that `defaults` cannot have, as they were met.
+#[derive(Default)]
+struct Own<'a> {
+    cmd: Option<Entry<'a>>,
+    run: Option<Entry<'a>>,
+    functions: Option<Entry<'a>>,
+    shell: Option<Entry<'a>>,
+}
+
+/// Reads the pools of a file.
+pub(super) struct Pools<'a> {
+    pub(super) reader: &'a mut Reader,
+    pub(super) env: Env<'a>,
+    /// What `defaults:` said.
+    pub(super) defaults: Draft,
+}
+
+impl Pools<'_> {
+    /// Reads `defaults:`.
+    pub(super) fn read_defaults(&mut self, section: Entry<'_>) {
+        let mut draft = Draft::default();
+        for entry in self
+            .reader
+            .entries(section, "{stop_timeout: 1m}")
+            .unwrap_or_default()
+        {
+            match entry.key {
+                "cmd" | "run" | "functions" => {
+                    let message = format!(
+                        "{} belongs to one function, not to \"defaults\"",
+                        quote(entry.key)
+                    );
+                    self.reader.problem(entry.key_place, message);
+                }
+                _ => self.read_option(&mut draft, entry),
+            }
+        }
+        self.bounds(draft.bounds, Bounds::default());
+        self.defaults = draft;
+    }
+
+    /// Reads one entry of `functions:` into `pools`.
+    pub(super) fn read_pool(&mut self, entry: Entry<'_>, pools: &mut IndexMap<String, Pool>) {
+        let name = entry.key;
+        if let Err(why) = check_pool_name(name) {
+            let message = format!("{} cannot name a function: {why}", quote(name));
+            self.reader.problem(entry.key_place, message);
+        }
+        let mut draft = self.defaults.clone();
+        draft.pool.name = name.to_owned();
+        draft.pool.functions = vec![name.to_owned()];
+        draft.bounds = Bounds::default();
+        let mut own = Own::default();
+        match &entry.node.value {
+            Value::Scalar(_) => own.cmd = Some(entry),
+            Value::Map(pairs) => {
+                for entry in self.reader.pairs(pairs) {
+                    match entry.key {
+                        "cmd" => own.cmd = Some(entry),
+                        "run" => own.run = Some(entry),
+                        "functions" => own.functions = Some(entry),
+                        "shell" => {
+                            own.shell = Some(entry);
+                            self.read_option(&mut draft, entry);
+                        }
+                        _ => self.read_option(&mut draft, entry),
+                    }
+                }
+            }
+            Value::Null => {}
+            Value::List(_) => {
+                let message = format!(
+                    "{} must be a command, or a map like {{cmd: \"php fetch.php\", max: 4}}, not a list",
+                    quote(name)
+                );
+                self.reader.problem(entry.place(), message);
+                return;
+            }
+        }
+        let command = self.command(entry, &own, draft.shell);
+        if let Some(entry) = own.functions {
+            draft.pool.functions = self.functions(entry);
+        }
+        let (min, max) = self.bounds(draft.bounds, self.defaults.bounds);
+        if let Some(command) = command {
+            let pool = Pool {
+                command,
+                min,
+                max,
+                ..draft.pool
+            };
+            pools.insert(name.to_owned(), pool);
+        }
+    }
+
+    /// Reads a key that a pool and `defaults` both may have.
+    fn read_option(&mut self, draft: &mut Draft, entry: Entry<'_>) {
+        const MILLISECOND: Duration = Duration::from_millis(1);
+        let reader = &mut *self.reader;
+        let Draft {
+            pool,
+            shell,
+            bounds,
+        } = draft;
+        let place = entry.place();
+        let placed = |count: Option<u32>| count.map(|count| (count, place));
+        match entry.key {
+            "shell" => set(shell, reader.truth(entry)),
+            "min" => bounds.min = placed(reader.integer(entry, 0..=MAX_PROCESSES)),
+            "max" => bounds.max = placed(reader.integer(entry, 1..=MAX_PROCESSES)),
+            "count" => bounds.count = placed(reader.integer(entry, 1..=MAX_PROCESSES)),
+            "cwd" => pool.cwd = reader.path(entry),
+            "env" => pool.env.extend(reader.variables(entry).unwrap_or_default()),
+            "env_file" => pool.env_file = reader.path(entry),
+            "user" => pool.user = reader.text(entry, "a user's name or number"),
+            "group" => pool.group = reader.text(entry, "a group's name or number"),
+            "umask" => pool.umask = self.umask(entry),
+            "nice" => pool.nice = reader.integer(entry, -20..=19),
+            "limits" => self.limits(&mut pool.limits, entry),
+            "max_jobs" => pool.max_jobs = reader.integer(entry, 1..=1_000_000_000_000),
+            "max_lifetime" => pool.max_lifetime = reader.duration(entry, Duration::from_secs(1)),
+            "start_timeout" => set(&mut pool.start_timeout, reader.duration(entry, MILLISECOND)),
+            "stop_signal" => set(&mut pool.stop_signal, self.signal(entry)),
+            "stop_timeout" => set(
+                &mut pool.stop_timeout,
+                reader.duration(entry, Duration::ZERO),
+            ),
+            "restart" => set(&mut pool.restart, reader.choice(entry, &RESTARTS)),
+            "scale" => {
+                let example = "{target_wait: 500ms, down_after: 1m}";
+                for entry in reader.entries(entry, example).unwrap_or_default() {
+                    let scale = &mut pool.scale;
+                    match entry.key {
+                        "target_wait" => scale.target_wait = reader.duration(entry, MILLISECOND),
+                        "down_after" => {
+                            set(
+                                &mut scale.down_after,
+                                reader.duration(entry, Duration::ZERO),
+                            );
+                        }
+                        key => reader.problem(entry.key_place, keys::SCALE.unknown(key)),
+                    }
+                }
+            }
+            "log" => {
+                let example = "{max_size: 10MiB, keep: 5}";
+                for entry in reader.entries(entry, example).unwrap_or_default() {
+                    let log = &mut pool.log;
+                    match entry.key {
+                        "max_size" => {
+                            set(&mut log.max_size, reader.size(entry, 4 << 10..=u64::MAX));
+                        }
+                        "keep" => set(&mut log.keep, reader.integer(entry, 0..=1000)),
+                        "timestamps" => set(&mut log.timestamps, reader.truth(entry)),
+                        "max_line" => set(&mut log.max_line, reader.size(entry, 80..=16 << 20)),
+                        key => reader.problem(entry.key_place, keys::LOG.unknown(key)),
+                    }
+                }
+            }
+            key => reader.problem(entry.key_place, keys::POOL.unknown(key)),
+        }
+    }
+
+    fn limits(&mut self, limits: &mut Limits, section: Entry<'_>) {
+        /// What setrlimit(2) calls RLIM_INFINITY.
+        const UNLIMITED: u64 = u64::MAX;
+        const COUNT: i128 = 1_000_000_000;
+        let reader = &mut *self.reader;
+        for entry in reader
+            .entries(section, "{nofile: 4096}")
+            .unwrap_or_default()
+        {
+            let unlimited =
+                matches!(&entry.node.value, Value::Scalar(text) if text.trim() == "unlimited");
+            let unlimited = unlimited.then_some(UNLIMITED);
+            match entry.key {
+                "nofile" => limits.nofile = unlimited.or_else(|| reader.integer(entry, 1..=COUNT)),
+                "nproc" => limits.nproc = unlimited.or_else(|| reader.integer(entry, 1..=COUNT)),
+                "core" => limits.core = unlimited.or_else(|| reader.size(entry, 0..=u64::MAX)),
+                "address_space" => {
+                    limits.address_space =
+                        unlimited.or_else(|| reader.size(entry, 1 << 20..=u64::MAX));
+                }
+                "cpu" => {
+                    limits.cpu = unlimited.or_else(|| {
+                        let time = reader.duration(entry, Duration::from_secs(1));
+                        time.map(|time| time.as_secs())
+                    });
+                }
+                key => reader.problem(entry.key_place, keys::LIMITS.unknown(key)),
+            }
+        }
+    }
+
+    fn umask(&mut self, entry: Entry<'_>) -> Option<u32> {
+        const WANTED: &str = "an octal mask up to 777, like 022";
+        let text = self.reader.text(entry, WANTED)?;
+        let mask = parse_umask(&text);
+        if mask.is_none() {
+            let message = format!("\"umask\" must be {WANTED}, not {}", quote(&text));
+            self.reader.problem(entry.place(), message);
+        }
+        mask
+    }
+
+    fn signal(&mut self, entry: Entry<'_>) -> Option<Signal> {
+        let names = Signal::ALL.map(Signal::name);
+        let wanted = format!("one of {}", names.join(", "));
+        let text = self.reader.text(entry, &wanted)?;
+        let signal = text.trim().parse();
+        if signal.is_err() {
+            let message = format!("\"stop_signal\" must be {wanted}, not {}", quote(&text));
+            self.reader.problem(entry.place(), message);
+        }
+        signal.ok()
+    }
+
+    /// What a pool starts, from its one of `cmd` and `run`.
+    fn command(&mut self, pool: Entry<'_>, own: &Own<'_>, shell: bool) -> Option<Command> {
+        let (entry, runs_per_job) = match (own.cmd, own.run) {
+            (Some(_), Some(run)) => {
+                let message = "\"run\" and \"cmd\" exclude each other: cmd is a Gearman worker, run is a command for each job";
+                self.reader.problem(run.key_place, message);
+                return None;
+            }
+            (None, None) => {
+                let message = format!("{} needs a \"cmd\" or a \"run\"", quote(pool.key));
+                self.reader.problem(pool.key_place, message);
+                return None;
+            }
+            (Some(cmd), None) => (cmd, false),
+            (None, Some(run)) => (run, true),
+        };
+        const WANTED: &str = "a command, or the list of its words";
+        match &entry.node.value {
+            Value::List(nodes) if !nodes.is_empty() => {
+                if let Some(shell) = own.shell.filter(|_| shell) {
+                    let message = format!(
+                        "\"shell\" takes {} as one text, not as a list",
+                        quote(entry.key)
+                    );
+                    self.reader.problem(shell.key_place, message);
+                }
+                let words: Vec<Option<String>> = nodes
+                    .iter()
+                    .enumerate()
+                    .map(|(at, node)| self.word(Entry { node, ..entry }, at))
+                    .collect();
+                let words = words.into_iter().collect::<Option<Vec<String>>>()?;
+                Some(if runs_per_job {
+                    Command::Run(words)
+                } else {
+                    Command::Exec(words)
+                })
+            }
+            Value::List(_) => {
+                let message = format!("{} is an empty list, it must be {WANTED}", quote(entry.key));
+                self.reader.problem(entry.place(), message);
+                None
+            }
+            Value::Null | Value::Scalar(_) | Value::Map(_) => {
+                let text = self.reader.text(entry, WANTED)?;
+                if shell {
+                    let text = text.trim().to_owned();
+                    return Some(if runs_per_job {
+                        Command::RunShell(text)
+                    } else {
+                        Command::Shell(text)
+                    });
+                }
+                match command::split(&text, self.env) {
+                    Ok(words) if runs_per_job => Some(Command::Run(words)),
+                    Ok(words) => Some(Command::Exec(words)),
+                    Err(problems) => {
+                        for problem in problems {
+                            let message = format!("{} {problem}", quote(entry.key));
+                            self.reader.problem(entry.place(), message);
+                        }
+                        None
+                    }
+                }
+            }
+        }
+    }
+
+    /// One word of a command that is a list. It may be empty, if it is not the program.
+    fn word(&mut self, entry: Entry<'_>, at: usize) -> Option<String> {
+        let text = match &entry.node.value {
+            Value::Scalar(text) if at > 0 && text.trim().is_empty() => text.clone(),
+            _ => self.reader.text(entry, "a list of words")?,
+        };
+        match command::substitute(&text, self.env) {
+            Ok(word) => Some(word),
+            Err(problems) => {
+                for problem in problems {
+                    let message = format!("{} {problem}", quote(entry.key));
+                    self.reader.problem(entry.node.place, message);
+                }
+                None
+            }
+        }
+    }
+
+    fn functions(&mut self, entry: Entry<'_>) -> Vec<String> {
+        const WANTED: &str = "a list of names";
+        let mut seen = BTreeSet::new();
+        let mut functions = Vec::new();
+        for entry in self.reader.one_or_more(entry, WANTED).unwrap_or_default() {
+            let Value::Scalar(name) = &entry.node.value else {
+                let message = format!(
+                    "\"functions\" must be {WANTED}, {} is none",
+                    entry.node.value.described()
+                );
+                self.reader.problem(entry.place(), message);
+                continue;
+            };
+            if let Err(why) = check_function_name(name) {
+                let message = format!("{} cannot name a function: {why}", quote(name));
+                self.reader.problem(entry.place(), message);
+            } else if !seen.insert(name) {
+                let message = format!("{} is listed twice", quote(name));
+                self.reader.problem(entry.place(), message);
+            } else {
+                functions.push(name.clone());
+            }
+        }
+        functions
+    }
+
+    /// How many processes, at least and at most. What the pool says wins over what the defaults say, whichever of the three keys says it.
+    fn bounds(&mut self, own: Bounds, defaults: Bounds) -> (u32, u32) {
+        if let (Some((_, place)), true) = (own.count, own.min.or(own.max).is_some()) {
+            let message = "\"count\" is \"min\" and \"max\" at once: write either it or them";
+            self.reader.problem(place, message);
+        }
+        let own_min = own.count.or(own.min);
+        let own_max = own.count.or(own.max);
+        let min = own_min.or(defaults.count).or(defaults.min);
+        let max = own_max.or(defaults.count).or(defaults.max);
+        let from = |own: Option<_>| {
+            if own.is_some() {
+                ""
+            } else {
+                " of \"defaults\""
+            }
+        };
+        match (min, max) {
+            (Some((min, place)), Some((max, max_place))) if min > max => {
+                // Where the pool itself says one of them, it is there that something has to change.
+                let place = if own_min.is_some() { place } else { max_place };
+                let message = format!(
+                    "\"min\"{} is {min}, more than \"max\"{}, which is {max}",
+                    from(own_min),
+                    from(own_max)
+                );
+                self.reader.problem(place, message);
+                (max, max)
+            }
+            (Some((min, _)), Some((max, _))) => (min, max),
+            (Some((min, _)), None) => (min, min.max(1)),
+            (None, Some((max, _))) => (1, max),
+            (None, None) => (1, 1),
+        }
+    }
+}
+
+/// Keeps what was there when the value was no good.
+fn set<T>(field: &mut T, value: Option<T>) {
+    if let Some(value) = value {
+        *field = value;
+    }
+}
+
+fn check_function_name(name: &str) -> Result<(), String> {
+    if name.is_empty() {
+        return Err("it is empty".to_owned());
+    }
+    if name.len() > MAX_NAME {
+        return Err(format!(
+            "it is {} bytes long, {MAX_NAME} is the most",
+            name.len()
+        ));
+    }
+    // The admin protocol separates columns by tabs and words by spaces, the binary one arguments by NUL.
+    match name.chars().find(|c| c.is_whitespace() || c.is_control()) {
+        Some(c) if c.is_whitespace() => Err("it has white space in it".to_owned()),
+        Some(_) => Err("it has a control character in it".to_owned()),
+        None => Ok(()),
+    }
+}
+
+/// A pool's name is a folder's name too, and an argument of commands.
+fn check_pool_name(name: &str) -> Result<(), String> {
+    check_function_name(name)?;
+    if name.contains('/') {
+        return Err("it is the name of its log folder too, and has a \"/\" in it; name it otherwise and list the function under \"functions\"".to_owned());
+    }
+    if name == "." || name == ".." {
+        return Err("it is the name of its log folder too".to_owned());
+    }
+    if name.starts_with('-') {
+        return Err("it begins with \"-\", as a flag does".to_owned());
+    }
+    Ok(())
+}

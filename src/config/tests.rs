@@ -1,0 +1,623 @@
+//! Whole files: what they mean, every message, hostile ones, and the example that users start from.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+
+use super::*;
+
+const EXAMPLE: &str = include_str!("../../workers.example.yaml");
+
+fn env(name: &str) -> Option<String> {
+    (name == "HOME").then(|| "/home/me".to_owned())
+}
+
+fn read(text: &str) -> Config {
+    match parse(text, "workers.yaml", &env) {
+        Ok(config) => config,
+        Err(problems) => panic!("{problems}\n\n{text}"),
+    }
+}
+
+fn said(text: &str) -> String {
+    match parse(text, "w", &env) {
+        Ok(config) => panic!("this was read as {config:#?}\n\n{text}"),
+        Err(problems) => problems.to_string(),
+    }
+}
+
+/// The only pool of a file.
+fn pool(text: &str) -> Pool {
+    let config = read(text);
+    assert_eq!(config.pools.len(), 1);
+    config.pools[0].clone()
+}
+
+fn exec(words: &[&str]) -> Command {
+    Command::Exec(words.iter().map(|word| (*word).to_owned()).collect())
+}
+
+#[test]
+fn one_line_is_a_whole_file() {
+    for text in [
+        r#"fetchURL: {cmd: "php fetch.php", min: 2, max: 30}"#,
+        r#"fetchURL: <cmd: "php fetch.php", min: 2, max: 30>"#,
+        "functions:\n  fetchURL:\n    cmd: php fetch.php\n    min: 2\n    max: '30'\n",
+        "\u{feff}functions:\r\n  fetchURL: <cmd: php fetch.php, min: 2, max: 30> # here\r\nserver:\r\n",
+        "defaults: {min: 2, max: 30}\nfunctions: {fetchURL: php fetch.php}",
+        "functions: {fetchURL: {cmd: [php, fetch.php], max: 30}}\ndefaults: {min: 2}",
+    ] {
+        let expected = Pool {
+            min: 2,
+            max: 30,
+            ..Pool::new("fetchURL", exec(&["php", "fetch.php"]))
+        };
+        assert_eq!(pool(text), expected, "{text}");
+    }
+}
+
+#[test]
+fn every_option() {
+    let text = r#"
+server:
+  listen: ["127.0.0.1:4730", "[::1]:4730", 4731, "unix:/run/gearpool.sock"]
+  state_dir: state
+  log_dir: /var/log/gearpool
+  max_processes: 200
+functions:
+  a:
+    cmd: "a ${HOME} {slot}"
+    min: 0
+    max: 9
+    functions: [b, c]
+    cwd: /srv
+    env: {A: 1.10, B: no, C: 022, D:, E: "x y"}
+    env_file: .env
+    user: www-data
+    group: 33
+    umask: 027
+    nice: -5
+    limits: {nofile: 4096, nproc: unlimited, core: 0, address_space: 512MiB, cpu: 1h}
+    max_jobs: 1000
+    max_lifetime: 12h
+    start_timeout: 500ms
+    stop_signal: sigusr1
+    stop_timeout: 0
+    restart: on-failure
+    scale: {target_wait: 250ms, down_after: 1m30s}
+    log: {max_size: 1G, keep: 0, timestamps: yes, max_line: 64k}
+"#;
+    let config = read(text);
+    assert_eq!(
+        config.server,
+        Server {
+            listen: vec![
+                Listen::Tcp("127.0.0.1".into(), 4730),
+                Listen::Tcp("::1".into(), 4730),
+                Listen::Tcp("127.0.0.1".into(), 4731),
+                Listen::Unix("/run/gearpool.sock".into()),
+            ],
+            state_dir: Some("state".into()),
+            log_dir: Some("/var/log/gearpool".into()),
+            max_processes: Some(200),
+        }
+    );
+    let vars = [
+        ("A", "1.10"),
+        ("B", "no"),
+        ("C", "022"),
+        ("D", ""),
+        ("E", "x y"),
+    ];
+    let expected = Pool {
+        functions: vec!["b".into(), "c".into()],
+        min: 0,
+        max: 9,
+        cwd: Some(PathBuf::from("/srv")),
+        env: vars
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into(),
+        env_file: Some(PathBuf::from(".env")),
+        user: Some("www-data".into()),
+        group: Some("33".into()),
+        umask: Some(0o27),
+        nice: Some(-5),
+        limits: Limits {
+            nofile: Some(4096),
+            nproc: Some(u64::MAX),
+            core: Some(0),
+            address_space: Some(512 << 20),
+            cpu: Some(3600),
+        },
+        max_jobs: Some(1000),
+        max_lifetime: Some(Duration::from_secs(12 * 3600)),
+        start_timeout: Duration::from_millis(500),
+        stop_signal: Signal::Usr1,
+        stop_timeout: Duration::ZERO,
+        restart: Restart::OnFailure,
+        scale: Scale {
+            target_wait: Some(Duration::from_millis(250)),
+            down_after: Duration::from_secs(90),
+        },
+        log: Log {
+            max_size: 1 << 30,
+            keep: 0,
+            timestamps: true,
+            max_line: 64 << 10,
+        },
+        ..Pool::new("a", exec(&["a", "/home/me", "{slot}"]))
+    };
+    assert_eq!(config.pools["a"], expected);
+
+    // The same options as defaults, where all of them may be.
+    let (_, options) = text.split_once("    min: 0\n").unwrap();
+    let options = options.replace("    functions: [b, c]\n", "");
+    let text = format!(
+        "functions: {{a: {{cmd: 'a ${{HOME}} {{slot}}', functions: [b, c]}}}}\ndefaults:\n    min: 0\n{options}"
+    );
+    assert_eq!(pool(&text), expected);
+}
+
+#[test]
+fn how_many() {
+    for (text, bounds) in [
+        ("a: x", (1, 1)),
+        ("a: {cmd: x, min: 3}", (3, 3)),
+        ("a: {cmd: x, min: 0}", (0, 1)),
+        ("a: {cmd: x, max: 5}", (1, 5)),
+        ("a: {cmd: x, min: 2, max: 5}", (2, 5)),
+        ("a: {cmd: x, count: 4}", (4, 4)),
+        ("defaults: {count: 4}\nfunctions: {a: x}", (4, 4)),
+        (
+            "defaults: {count: 4}\nfunctions: {a: {cmd: x, max: 9}}",
+            (4, 9),
+        ),
+        (
+            "defaults: {min: 2, max: 9}\nfunctions: {a: {cmd: x, count: 1}}",
+            (1, 1),
+        ),
+        (
+            "defaults: {min: 2, max: 9}\nfunctions: {a: {cmd: x, min: 0}}",
+            (0, 9),
+        ),
+        (
+            "defaults: {max: 9}\nfunctions: {a: {cmd: x, min: 3}}",
+            (3, 9),
+        ),
+    ] {
+        let pool = pool(text);
+        assert_eq!((pool.min, pool.max), bounds, "{text}");
+    }
+}
+
+#[test]
+fn what_is_started() {
+    let run = |word: &str| Command::Run(vec![word.to_owned()]);
+    for (text, command) in [
+        ("a: php x.php", exec(&["php", "x.php"])),
+        ("a: yes", exec(&["yes"])),
+        (
+            "a: {cmd: [sleep, 1.0, '', ' ', \"$x | ${HOME}\"]}",
+            exec(&["sleep", "1.0", "", " ", "$x | /home/me"]),
+        ),
+        ("a: {run: rev}", run("rev")),
+        (
+            "a: {cmd: \"a | b $HOME $$ ${X}\\n\", shell: true}",
+            Command::Shell("a | b $HOME $$ ${X}".into()),
+        ),
+        (
+            "a: {run: a; b, shell: on}",
+            Command::RunShell("a; b".into()),
+        ),
+        (
+            "a:\n  run: |\n    a\n    b: <cmd: c>\n  shell: true",
+            Command::RunShell("a\nb: <cmd: c>".into()),
+        ),
+        (
+            "a:\n  cmd: >\n    php\n    x.php\n",
+            exec(&["php", "x.php"]),
+        ),
+        (
+            "defaults: {shell: true}\nfunctions: {a: a | b}",
+            Command::Shell("a | b".into()),
+        ),
+        (
+            "defaults: {shell: true}\nfunctions: {a: {cmd: [a, b]}}",
+            exec(&["a", "b"]),
+        ),
+        (
+            "defaults: {shell: true}\nfunctions: {a: {cmd: a b, shell: false}}",
+            exec(&["a", "b"]),
+        ),
+    ] {
+        assert_eq!(pool(text).command, command, "{text}");
+    }
+}
+
+#[test]
+fn defaults_are_merged_key_by_key() {
+    let config = read(
+        "
+defaults:
+  env: {A: 1, B: 2}
+  limits: {nofile: 10, core: 0}
+  log: {keep: 9}
+functions:
+  a: {cmd: x, env: {B: 3, C: 4}, limits: {nofile: 20}, log: {max_size: 1M}}
+  b: x
+",
+    );
+    let (a, b) = (&config.pools["a"], &config.pools["b"]);
+    let shown: Vec<_> = a
+        .env
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    assert_eq!(shown, ["A=1", "B=3", "C=4"]);
+    assert_eq!((a.limits.nofile, a.limits.core), (Some(20), Some(0)));
+    assert_eq!((a.log.keep, a.log.max_size), (9, 1 << 20));
+    assert_eq!(b.env.len(), 2);
+    assert_eq!(b.limits.nofile, Some(10));
+}
+
+#[test]
+fn aliases_and_merge_keys() {
+    let config = read(
+        "functions:\n  a: &a {cmd: x, max: 3, env: &env {A: 1}}\n  b: {<<: *a, max: 4}\n  c: {run: y, env: *env}\n",
+    );
+    assert_eq!(config.pools["b"].command, exec(&["x"]));
+    assert_eq!((config.pools["a"].max, config.pools["b"].max), (3, 4));
+    assert_eq!(config.pools["c"].env["A"], "1");
+}
+
+#[test]
+fn a_file_without_pools() {
+    for text in [
+        "server: {listen: 4730}",
+        "server:\nfunctions:\ndefaults:\n",
+        "functions: {}",
+    ] {
+        assert!(read(text).pools.is_empty());
+    }
+}
+
+#[test]
+fn pools_keep_the_files_order() {
+    let config = read("c: x\na: x\nb: x\n");
+    assert_eq!(config.pools.keys().collect::<Vec<_>>(), ["c", "a", "b"]);
+}
+
+/// Every message, in one table to read through.
+#[test]
+fn messages() {
+    let files = [
+        // Nothing to read.
+        "",
+        "# nothing\n",
+        "{}",
+        "just a text",
+        "[a]",
+        "---\na: x\n---\nb: x\n",
+        // No YAML.
+        "a: b: c",
+        "a: {cmd: x",
+        "a:\n\tcmd: x",
+        "a: {cmd: 'x}",
+        "server:\n  listen: [::1]:4730\n",
+        "a: *b",
+        "a: @x",
+        "a: !php x",
+        "a: &a [*a]",
+        // The top of the file.
+        "server: {}\nfunction: {a: x}\n",
+        "server: {}\nfetchURL: {cmd: x}\n",
+        "server: {}\ninclude: conf.d/*.yaml\nwhatever: 1\n",
+        "include: [a, b]",
+        "funtions: {a: x}",
+        "pools:\n  a: x\n",
+        "functions: {a: x}\nfunctions: {b: x}\n",
+        "functions: [a]",
+        "functions: {a: x, a: y}",
+        "[a, b]: x",
+        "~: x",
+        // The server.
+        "server: 4730",
+        "server: {listen: [], state_dir: '', log_dir: [x], max_processes: 0}",
+        "server: {listen: '::1', http: 80, lisen: x, port: 1}",
+        "server: {listen: [1, 1, host:x, {a: 1}]}",
+        "server: {listen: [unix:/a, unix:/a, '*:1']}",
+        // Names.
+        "a/b: x\n..: x\n-a: x\n'a b': x\n'': x\n\"a\\tb\": x\n\"a\\u0001\": x\n\"a\\0\": x\n",
+        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa: x",
+        "a: {cmd: x, functions: ['b c', '', b, b, [d]]}",
+        "a: {cmd: x, functions: []}\nb: {cmd: x, functions: {c: d}}\n",
+        // What is started.
+        "a:",
+        "a: [x, y]",
+        "a: {}",
+        "a: {max: 1}",
+        "a: {cmd: x, run: y}",
+        "a: {cmd:}",
+        "a: {cmd: ''}",
+        "a: {cmd: {x: y}}",
+        "a: {cmd: []}\nb: {cmd: ['', x]}\nc: {cmd: [x, [y]]}\n",
+        "a: {cmd: x, shell: maybe}",
+        "a: {cmd: [x], shell: true}",
+        "a: \"x\\0y\"",
+        "a: x | y",
+        "a: {run: x ${HOME}}",
+        "a: {run: '$HOME ${NONE} ${NONE2:-x}'}",
+        "a: {cmd: [x, '${NONE}', y]}",
+        // How many.
+        "a: {cmd: x, min: -1, max: 0}",
+        "a: {cmd: x, max: many}",
+        "a: {cmd: x, max: 1.5}\nb: {cmd: x, max: [1]}\nc: {cmd: x, max: 100001}\nd: {cmd: x, max:}\n",
+        "a: {cmd: x, min: 5, max: 2}",
+        "a: {cmd: x, count: 2, max: 2}",
+        "defaults: {max: 2}\nfunctions: {a: {cmd: x, min: 5}}",
+        "defaults: {min: 5}\nfunctions: {a: {cmd: x, max: 2}}",
+        "defaults: {min: 5, max: 2}",
+        // The other options.
+        "defaults: {cmd: x, run: x, functions: [x]}",
+        "a: {cmd: x, maxx: 1, timeout: 5, target_wait: 1s, zzz: 1}",
+        "a: {cmd: x, cwd:, env: [A=1], env_file: '', user: [], group: ' '}",
+        "a: {cmd: x, env: {'A=B': 1, '': 2, C: [1], D: \"\\0\"}}",
+        "a: {cmd: x, umask: 9, nice: 20, max_jobs: 0, max_lifetime: 0}",
+        "a: {cmd: x, start_timeout: 0, stop_timeout: -1, stop_signal: STOP, restart: no}",
+        "a: {cmd: x, limits: {nofile: 0, nproc: x, core: x, address_space: 1k, cpu: 1ms, memlock: 1}}",
+        "a: {cmd: x, scale: {target_wait: soon, down_after: 1y, headroom: 1}, log: 5}",
+        "a: {cmd: x, log: {max_size: 1, keep: -1, timestamps: 1, max_line: 1G, file: x, sizes: 1}}",
+        // All at once, in the file's order; what an alias repeats is said once.
+        "b: {cmd: x | y, maxx: 1}\na: &a {cmd: x, nice: 99}\nc: *a\nd: <cmd: é, mim: 1>\n",
+    ];
+    let mut table = String::new();
+    for text in files {
+        let shown = text.trim_end().replace('\n', "\n  ");
+        let problems = said(text).replace('\n', "\n    ");
+        table.push_str(&format!("  {shown}\n    {problems}\n"));
+    }
+    insta::assert_snapshot!(table);
+}
+
+#[test]
+fn a_problem_has_its_own_line() {
+    let problems = parse("a: {cmd: \"x\\n|\", \"m\\nx\": \"\\e\"}", "a\tb", &env).unwrap_err();
+    assert_eq!(
+        problems.to_string().lines().count(),
+        problems.problems.len()
+    );
+}
+
+#[test]
+fn hostile_files_are_refused_quickly() {
+    let deep_block: String = (0..500)
+        .map(|depth| format!("{}a:\n", " ".repeat(depth)))
+        .collect();
+    let mut bomb = String::from("a0: &a0 [x,x,x,x,x,x,x,x,x]\n");
+    for level in 1..12 {
+        let items = vec![format!("*a{}", level - 1); 9].join(",");
+        bomb.push_str(&format!("a{level}: &a{level} [{items}]\n"));
+    }
+    let merges: String = (1..200)
+        .map(|level| {
+            format!(
+                "a{level}: &a{level} {{<<: [*a{0}, *a{0}], cmd: x}}\n",
+                level - 1
+            )
+        })
+        .collect();
+    let mut table = String::new();
+    for (name, text) in [
+        ("flow nesting", "[".repeat(100_000)),
+        ("block nesting", deep_block),
+        ("dashes", "- ".repeat(100_000)),
+        ("alias bomb", bomb),
+        ("merge bomb", format!("a0: &a0 {{cmd: x}}\n{merges}")),
+        ("many values", "- b\n".repeat(100_000)),
+        ("huge", "# comment\n".repeat(200_000)),
+        ("quotes", "'".repeat(100_001)),
+        (
+            "one key",
+            format!("functions: {{a: {{{}: 1}}}}", "x".repeat(900)),
+        ),
+        (
+            "one value",
+            format!("a: {{cmd: x, max: {}}}", "9".repeat(500_000)),
+        ),
+    ] {
+        let start = Instant::now();
+        let problems = said(&text);
+        let took = start.elapsed();
+        assert!(took < Duration::from_secs(20), "{name} took {took:?}");
+        let first = problems.lines().next().unwrap();
+        table.push_str(&format!("{name}: {first}\n"));
+    }
+    insta::assert_snapshot!(table);
+}
+
+/// A commented-out option of the example: `#max: 4` at any depth. Prose has a space after the `#`.
+fn is_option(line: &str) -> bool {
+    let mut characters = line.trim_start().chars();
+    characters.next() == Some('#') && characters.next().is_some_and(|c| !c.is_whitespace())
+}
+
+fn uncommented(line: &str) -> String {
+    if is_option(line) {
+        line.replacen('#', "", 1)
+    } else {
+        line.to_owned()
+    }
+}
+
+fn indent(line: &str) -> usize {
+    line.len() - line.trim_start().len()
+}
+
+fn read_example(text: &str) -> Config {
+    // Its own defaults must do: no variable is set.
+    match parse(text, "workers.example.yaml", &|_| None) {
+        Ok(config) => config,
+        Err(problems) => panic!("{problems}"),
+    }
+}
+
+#[test]
+fn the_example_needs_nothing_but_a_shell() {
+    let config = read_example(EXAMPLE);
+    assert_eq!(
+        config.pools.keys().collect::<Vec<_>>(),
+        ["reverse", "wordcount", "sleepy"]
+    );
+    for pool in config.pools.values() {
+        assert!(pool.command.runs_per_job(), "{}", pool.name);
+        assert_eq!(pool.user, None);
+    }
+}
+
+#[test]
+fn every_option_of_the_example_is_right() {
+    let all: Vec<String> = EXAMPLE.lines().map(uncommented).collect();
+    let config = read_example(&all.join("\n"));
+    assert!(config.pools.len() > 3);
+    assert_eq!(config.pools["everything"].umask, Some(0o27));
+    assert_eq!(
+        config.pools["php"].command,
+        exec(&["php", "examples/php/worker.php"])
+    );
+}
+
+#[test]
+fn each_option_of_the_example_can_be_used_alone() {
+    let lines: Vec<&str> = EXAMPLE.lines().collect();
+    let mut blocks = 0;
+    let mut at = 0;
+    while at < lines.len() {
+        if !is_option(lines[at]) {
+            at += 1;
+            continue;
+        }
+        // The option, and what is indented under it.
+        let below = lines[at + 1..]
+            .iter()
+            .take_while(|line| line.trim().is_empty() || indent(line) > indent(lines[at]))
+            .count();
+        let end = at + 1 + below;
+        let text: Vec<String> = lines
+            .iter()
+            .enumerate()
+            .map(|(n, line)| {
+                if (at..end).contains(&n) {
+                    uncommented(line)
+                } else {
+                    (*line).to_owned()
+                }
+            })
+            .collect();
+        read_example(&text.join("\n"));
+        blocks += 1;
+        at = end;
+    }
+    assert!(blocks >= 10, "only {blocks} options were found");
+}
+
+#[test]
+fn the_example_shows_every_key() {
+    let text: String = EXAMPLE
+        .lines()
+        .map(|line| uncommented(line) + "\n")
+        .collect();
+    let mut shown = Vec::new();
+    keys_of(&tree::read(&text).unwrap(), &mut shown);
+    for section in keys::ALL {
+        for key in section.known {
+            assert!(
+                shown.iter().any(|shown| shown == key),
+                "{key} of {} is not in workers.example.yaml",
+                section.name
+            );
+        }
+    }
+}
+
+fn keys_of(node: &tree::Node, keys: &mut Vec<String>) {
+    if let tree::Value::Map(pairs) = &node.value {
+        for (key, value) in pairs {
+            if let tree::Value::Scalar(key) = &key.value {
+                keys.push(key.clone());
+            }
+            keys_of(value, keys);
+        }
+    }
+}
+
+/// The table of keys and the code that reads them name the same keys.
+#[test]
+fn every_key_of_the_table_is_read() {
+    let nested = |section: &str, key: &str| match section {
+        "the top of the file" => format!("server: {{}}\n{key}: []"),
+        "\"server\"" => format!("server: {{{key}: {{}}}}"),
+        "a function" => format!("defaults: {{{key}: 5}}"),
+        "\"limits\"" => format!("defaults: {{limits: {{{key}: []}}}}"),
+        "\"scale\"" => format!("defaults: {{scale: {{{key}: []}}}}"),
+        "\"log\"" => format!("defaults: {{log: {{{key}: []}}}}"),
+        other => panic!("{other}"),
+    };
+    for section in keys::ALL {
+        for key in section.known {
+            let text = nested(section.name, key);
+            if let Err(problems) = parse(&text, "w", &env) {
+                let problems = problems.to_string();
+                let unknown = ["unknown key", "belongs under", "not in this version"];
+                assert!(
+                    !unknown.iter().any(|part| problems.contains(part)),
+                    "{problems}"
+                );
+            }
+        }
+        for key in section.later {
+            let problems = said(&nested(section.name, key));
+            assert!(
+                problems.ends_with("is not in this version of gearpool"),
+                "{problems}"
+            );
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn no_text_panics(text in "(?s)[a-z0-9 :{}\\[\\]<>,\"'#&*!|>%@$\n\t-]{0,80}|.{0,80}") {
+        let _ = parse(&text, "w", &env);
+    }
+
+    /// One edit of a good file is read, or refused at a place within the file.
+    #[test]
+    fn no_edit_panics(
+        at in 0..EXAMPLE.len(),
+        length in 0_usize..40,
+        with in "[a-z0-9 :{}\\[\\]<>,\"'#&*!|>$\n\té-]{0,12}",
+    ) {
+        let all: String = EXAMPLE.lines().map(|line| uncommented(line) + "\n").collect();
+        let boundary = |mut at: usize| {
+            at = at.min(all.len());
+            while !all.is_char_boundary(at) {
+                at -= 1;
+            }
+            at
+        };
+        let (start, end) = (boundary(at), boundary(at + length));
+        let text = format!("{}{with}{}", &all[..start], &all[end..]);
+        if let Err(problems) = parse(&text, "w", &env) {
+            prop_assert!(!problems.problems.is_empty());
+            let lines = text.lines().count() as u64;
+            for problem in &problems.problems {
+                prop_assert!((1..=lines + 1).contains(&problem.line), "{}", problem.message);
+                prop_assert!(problem.column >= 1);
+                prop_assert!(!problem.message.contains('\n'));
+            }
+        }
+    }
+}
