@@ -39,7 +39,7 @@ struct Arguments {
     /// Give each background job a unique of its own, as libgearman does.
     #[arg(long)]
     uniques: bool,
-    /// Start each server under this command, for instance "strace -D -c -f -o calls.txt". The figures then mean nothing.
+    /// Start each server under this command, for instance "strace -D -c -f -o target/calls.txt". The figures then mean nothing.
     #[arg(long, value_name = "COMMAND")]
     under: Option<String>,
     /// Also write the figures to this file.
