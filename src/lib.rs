@@ -3,9 +3,11 @@
 //! The architecture page is written when the rooms stand.
 
 pub mod cli;
+pub mod client;
 pub mod config;
 pub mod jobs;
 pub mod pools;
 pub mod proto;
 pub mod status;
+pub mod sys;
 pub mod time;

@@ -1,5 +1,9 @@
 //! The command line: one file a command, each with its arguments and a `run`.
 
+mod servers;
+mod submit;
+mod work;
+
 use clap::{Parser, Subcommand};
 
 /// A Gearman job server that also starts, restarts and scales the worker processes that serve it.
@@ -13,7 +17,14 @@ pub struct Cli {
 
 /// The commands.
 #[derive(Debug, Subcommand)]
-pub enum Command {}
+#[expect(
+    missing_docs,
+    reason = "what a command does is said once, at its arguments; it is the help's text"
+)]
+pub enum Command {
+    Submit(submit::Args),
+    Work(work::Args),
+}
 
 impl Cli {
     /// Does what the command line asks for, and returns the exit code.
@@ -21,7 +32,10 @@ impl Cli {
     /// # Errors
     /// A [`Failure`], which the binary prints.
     pub fn run(self) -> Result<u8, Failure> {
-        match self.command {}
+        match self.command {
+            Command::Submit(args) => submit::run(args),
+            Command::Work(args) => work::run(args),
+        }
     }
 }
 
