@@ -3,6 +3,7 @@
 //! The architecture page is written when the rooms stand.
 
 pub mod cli;
+pub mod client;
 pub mod config;
 pub mod daemon;
 pub mod jobs;

@@ -1,10 +1,11 @@
 //! The command line: one file a command, each with its arguments and a `run`.
 
 mod serve;
+mod servers;
+mod submit;
+mod work;
 
 use clap::{Parser, Subcommand};
-
-use serve::Serve;
 
 /// A Gearman job server that also starts, restarts and scales the worker processes that serve it.
 #[derive(Debug, Parser)]
@@ -17,9 +18,14 @@ pub struct Cli {
 
 /// The commands.
 #[derive(Debug, Subcommand)]
+#[expect(
+    missing_docs,
+    reason = "what a command does is said once, at its arguments; it is the help's text"
+)]
 pub enum Command {
-    /// Run the job server, and the pools of a configuration file, in the foreground
-    Serve(Box<Serve>),
+    Serve(Box<serve::Args>),
+    Submit(submit::Args),
+    Work(work::Args),
 }
 
 impl Cli {
@@ -29,7 +35,9 @@ impl Cli {
     /// A [`Failure`], which the binary prints.
     pub fn run(self) -> Result<u8, Failure> {
         match self.command {
-            Command::Serve(command) => command.run(),
+            Command::Serve(args) => serve::run(&args),
+            Command::Submit(args) => submit::run(args),
+            Command::Work(args) => work::run(args),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgAction, Args};
+use clap::ArgAction;
 
 use super::Failure;
 use crate::config::{DEFAULT_PORT, Listen};
@@ -24,9 +24,9 @@ SIGTERM and Ctrl-C let running jobs finish within their pool's stop_timeout; a s
 SIGUSR1 ends when all running jobs have ended.";
 
 /// Run the job server, and the pools of a configuration file, in the foreground.
-#[derive(Debug, Args)]
+#[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
-pub struct Serve {
+pub struct Args {
     /// The YAML file of functions; without one this is a plain job server
     #[arg(short, long, value_name = "FILE", env = "GEARPOOL_CONFIG")]
     config: Option<PathBuf>,
@@ -107,20 +107,20 @@ pub struct Serve {
     check_args: bool,
 }
 
-impl Serve {
-    /// Runs the daemon until it is told to end.
-    ///
-    /// # Errors
-    /// A [`Failure`] for what kept it from starting.
-    pub fn run(self) -> Result<u8, Failure> {
-        let settings = self.settings()?;
-        if self.check_args {
-            return Ok(0);
-        }
-        daemon::run(settings)?;
-        Ok(0)
+/// Runs the daemon until it is told to end.
+///
+/// # Errors
+/// A [`Failure`] for what kept it from starting.
+pub(super) fn run(args: &Args) -> Result<u8, Failure> {
+    let settings = args.settings()?;
+    if args.check_args {
+        return Ok(0);
     }
+    daemon::run(settings)?;
+    Ok(0)
+}
 
+impl Args {
     fn settings(&self) -> Result<Settings, Failure> {
         let config = None;
         let listen = self.listen()?;

@@ -35,8 +35,8 @@ pub enum FrameError {
     /// A NUL that does not begin `\0REQ` or `\0RES`.
     #[error("the packet does not begin with \\0REQ or \\0RES")]
     Magic,
-    /// A length above [`MAX_BODY`]. Nothing was allocated for it.
-    #[error("the packet declares {0} bytes, more than the {MAX_BODY} that are accepted")]
+    /// A length above the limit. Nothing was allocated for it.
+    #[error("the packet declares {0} bytes, more than are accepted")]
     TooLarge(usize),
     /// No line end within [`MAX_LINE`] bytes.
     #[error("a line of more than {MAX_LINE} bytes")]
@@ -57,14 +57,22 @@ pub enum Decoded<'a> {
 /// # Errors
 /// A [`FrameError`], when no later byte can make sense of the stream.
 pub fn decode(buffer: &[u8]) -> Result<Decoded<'_>, FrameError> {
+    decode_within(buffer, MAX_BODY)
+}
+
+/// Reads the frame at the head of `buffer`, where a packet's body may have `limit` bytes.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_within(buffer: &[u8], limit: usize) -> Result<Decoded<'_>, FrameError> {
     match buffer.first() {
         None => Ok(Decoded::Incomplete(1)),
-        Some(0) => packet(buffer),
+        Some(0) => packet(buffer, limit),
         Some(_) => line(buffer),
     }
 }
 
-fn packet(buffer: &[u8]) -> Result<Decoded<'_>, FrameError> {
+fn packet(buffer: &[u8], limit: usize) -> Result<Decoded<'_>, FrameError> {
     let seen = &buffer[..buffer.len().min(4)];
     let magic = if Magic::Request.bytes().starts_with(seen) {
         Magic::Request
@@ -80,7 +88,7 @@ fn packet(buffer: &[u8]) -> Result<Decoded<'_>, FrameError> {
         u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
     };
     let length = number(8) as usize;
-    if length > MAX_BODY {
+    if length > limit {
         return Err(FrameError::TooLarge(length));
     }
     match rest.get(..length) {

@@ -8,8 +8,10 @@ pub mod frame;
 pub mod packet;
 pub mod request;
 pub mod response;
+#[cfg(test)]
+mod tests;
 
-pub use frame::{Decoded, Frame, FrameError, decode};
+pub use frame::{Decoded, Frame, FrameError, decode, decode_within};
 pub use packet::{Kind, Magic};
 pub use request::{Grab, Mode, Priority, Request, RequestError, Schedule};
 pub use response::{Response, ResponseError};
@@ -25,6 +27,13 @@ fn put(out: &mut Vec<u8>, magic: Magic, kind: Kind, arguments: &[&[u8]]) {
     debug_assert!(
         u32::try_from(length).is_ok(),
         "a packet longer than its length field can say"
+    );
+    debug_assert!(
+        arguments
+            .iter()
+            .take(separators)
+            .all(|argument| !argument.contains(&0)),
+        "a NUL in an argument that is not the last would move the ones after it"
     );
     out.reserve(frame::HEADER + length);
     out.extend_from_slice(&magic.bytes());

@@ -1,0 +1,314 @@
+//! One connection to a Gearman server: requests out, responses in.
+//!
+//! Requests are queued by [`Connection::send`] and written while the connection waits in [`Connection::ready`] or
+//! [`Connection::flush`]; both read whenever there is something to read, so that a server which wants to be read before it
+//! reads on gets its way.
+
+use std::future::Future;
+use std::io;
+use std::time::Duration;
+
+use tokio::io::Interest;
+use tokio::net::{TcpStream, UnixStream};
+
+use super::Address;
+use crate::proto::frame::MAX_BODY;
+use crate::proto::{Decoded, Frame, FrameError, Magic, Request, Response, ResponseError};
+use crate::proto::{decode, decode_within};
+
+/// How long a server may take to accept a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The longest body that is read: a workload of the longest body that a server accepts comes back with a handle before it.
+const MAX_RECEIVED: usize = MAX_BODY + (4 << 10);
+
+/// Bytes of what is read at a time; the buffer grows by what has come, never by what was announced.
+const CHUNK: usize = 64 << 10;
+
+/// A server that could not be reached.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot connect to {address}: {}; is a Gearman server running there?", plain(.source))]
+pub struct ConnectError {
+    /// Where it should have been.
+    pub address: Address,
+    /// What the system said.
+    pub source: io::Error,
+}
+
+/// A connection that is of no use any more.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectionError {
+    /// The server has closed it.
+    #[error("{0} closed the connection")]
+    Closed(Address),
+    /// The system gave it up.
+    #[error("the connection to {address} is lost: {}", plain(.source))]
+    Io {
+        /// Where it led.
+        address: Address,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The stream does not follow the protocol's framing.
+    #[error("{0} does not speak Gearman: {1}")]
+    Frame(Address, #[source] FrameError),
+    /// A packet that a server does not send.
+    #[error("{0} does not speak Gearman: {1}")]
+    Response(Address, #[source] ResponseError),
+    /// A line of text where a packet should be, or the reverse.
+    #[error("{0} does not speak Gearman: {1}")]
+    Unexpected(Address, &'static str),
+}
+
+/// What the system says of an error, without its number.
+fn plain(error: &io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    let mut letters = text.chars();
+    match letters.next() {
+        // "Connection refused" inside a sentence, but "I/O error" as it is
+        Some(first) if letters.clone().next().is_some_and(char::is_lowercase) => {
+            first.to_lowercase().chain(letters).collect()
+        }
+        _ => text.to_owned(),
+    }
+}
+
+#[derive(Debug)]
+enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+/// A connection to a Gearman server.
+#[derive(Debug)]
+pub struct Connection {
+    address: Address,
+    stream: Stream,
+    /// What was read. The first `taken` bytes of it belong to frames that were handed out.
+    input: Vec<u8>,
+    taken: usize,
+    /// What is to be written. The first `written` bytes of it are.
+    output: Vec<u8>,
+    written: usize,
+}
+
+impl Connection {
+    /// Connects within 10 seconds.
+    ///
+    /// # Errors
+    /// [`ConnectError`], a sentence that names the address.
+    pub async fn connect(address: &Address) -> Result<Connection, ConnectError> {
+        let connecting = async {
+            Ok(match address {
+                Address::Tcp(host, port) => {
+                    let stream = TcpStream::connect((host.as_str(), *port)).await?;
+                    stream.set_nodelay(true)?;
+                    Stream::Tcp(stream)
+                }
+                Address::Unix(path) => Stream::Unix(UnixStream::connect(path).await?),
+            })
+        };
+        let failed = |source| ConnectError {
+            address: address.clone(),
+            source,
+        };
+        let stream = within(CONNECT_TIMEOUT, connecting).await.map_err(failed)?;
+        Ok(Connection {
+            address: address.clone(),
+            stream,
+            input: Vec::new(),
+            taken: 0,
+            output: Vec::new(),
+            written: 0,
+        })
+    }
+
+    /// Where it leads.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Queues a request. It is written while the connection is waited for, or by [`Connection::flush`].
+    pub fn send(&mut self, request: &Request<'_>) {
+        request.encode(&mut self.output);
+    }
+
+    /// Queues a line of admin text; the line end is added.
+    pub fn send_line(&mut self, line: &str) {
+        self.output.extend_from_slice(line.as_bytes());
+        self.output.push(b'\n');
+    }
+
+    /// Bytes that are queued and not yet written.
+    pub fn unsent(&self) -> usize {
+        self.output.len() - self.written
+    }
+
+    /// Writes all that is queued. Cancelled, it can be called again.
+    ///
+    /// # Errors
+    /// [`ConnectionError`], after which the connection is of no use.
+    pub async fn flush(&mut self) -> Result<(), ConnectionError> {
+        while self.unsent() > 0 {
+            self.progress().await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until [`Connection::next`] has something, and writes what is queued meanwhile. Cancelled, it can be called again.
+    ///
+    /// # Errors
+    /// [`ConnectionError`], after which the connection is of no use.
+    pub async fn ready(&mut self) -> Result<(), ConnectionError> {
+        while self.frame()?.is_none() {
+            self.progress().await?;
+        }
+        Ok(())
+    }
+
+    /// The next response, if a whole one has come. It borrows from the buffer.
+    ///
+    /// # Errors
+    /// [`ConnectionError`], after which the connection is of no use.
+    pub fn next(&mut self) -> Result<Option<Response<'_>>, ConnectionError> {
+        let Some(taken) = self.frame()? else {
+            return Ok(None);
+        };
+        let from = self.taken;
+        self.taken += taken;
+        match decode_within(&self.input[from..], MAX_RECEIVED) {
+            Ok(Decoded::Frame(
+                Frame::Packet {
+                    magic: Magic::Response,
+                    kind,
+                    body,
+                },
+                _,
+            )) => Response::parse(kind, body)
+                .map(Some)
+                .map_err(|error| ConnectionError::Response(self.address.clone(), error)),
+            Ok(Decoded::Frame(Frame::Packet { .. }, _)) => {
+                Err(self.unexpected("it sent a request"))
+            }
+            Ok(Decoded::Frame(Frame::Text(_), _)) => Err(self.unexpected("it sent a line of text")),
+            Ok(Decoded::Incomplete(_)) => Ok(None),
+            Err(error) => Err(ConnectionError::Frame(self.address.clone(), error)),
+        }
+    }
+
+    /// Waits for the next response.
+    ///
+    /// # Errors
+    /// [`ConnectionError`], after which the connection is of no use.
+    pub async fn receive(&mut self) -> Result<Response<'_>, ConnectionError> {
+        self.ready().await?;
+        let closed = ConnectionError::Closed(self.address.clone());
+        self.next()?.ok_or(closed)
+    }
+
+    /// Waits for the next line of an admin command's answer, without its line end.
+    ///
+    /// # Errors
+    /// [`ConnectionError`], after which the connection is of no use.
+    pub async fn line(&mut self) -> Result<&[u8], ConnectionError> {
+        self.ready().await?;
+        let from = self.taken;
+        self.taken += self.frame()?.unwrap_or_default();
+        match decode(&self.input[from..]) {
+            Ok(Decoded::Frame(Frame::Text(line), _)) => Ok(line),
+            _ => Err(self.unexpected("it sent a packet instead of a line of text")),
+        }
+    }
+
+    fn unexpected(&self, what: &'static str) -> ConnectionError {
+        ConnectionError::Unexpected(self.address.clone(), what)
+    }
+
+    /// The length of the frame at the head of what was read, if it is whole.
+    fn frame(&self) -> Result<Option<usize>, ConnectionError> {
+        match decode_within(&self.input[self.taken..], MAX_RECEIVED) {
+            Ok(Decoded::Frame(_, taken)) => Ok(Some(taken)),
+            Ok(Decoded::Incomplete(_)) => Ok(None),
+            Err(error) => Err(ConnectionError::Frame(self.address.clone(), error)),
+        }
+    }
+
+    /// Reads or writes something, whichever is possible first.
+    async fn progress(&mut self) -> Result<(), ConnectionError> {
+        consume(&mut self.input, &mut self.taken);
+        let interest = match self.unsent() {
+            0 => Interest::READABLE,
+            _ => Interest::READABLE | Interest::WRITABLE,
+        };
+        match self.transfer(interest).await {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                Err(ConnectionError::Closed(self.address.clone()))
+            }
+            Err(source) => Err(ConnectionError::Io {
+                address: self.address.clone(),
+                source,
+            }),
+        }
+    }
+
+    async fn transfer(&mut self, interest: Interest) -> io::Result<()> {
+        let ready = match &self.stream {
+            Stream::Tcp(stream) => stream.ready(interest).await?,
+            Stream::Unix(stream) => stream.ready(interest).await?,
+        };
+        let mut came = 0;
+        if ready.is_readable() || ready.is_read_closed() {
+            self.input.reserve(CHUNK);
+            let result = match &self.stream {
+                Stream::Tcp(stream) => stream.try_read_buf(&mut self.input),
+                Stream::Unix(stream) => stream.try_read_buf(&mut self.input),
+            };
+            match result {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(count) => came = count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if ready.is_writable() && self.unsent() > 0 {
+            let rest = &self.output[self.written..];
+            let result = match &self.stream {
+                Stream::Tcp(stream) => stream.try_write(rest),
+                Stream::Unix(stream) => stream.try_write(rest),
+            };
+            match result {
+                Ok(count) => self.written += count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                // a server that refuses and closes has said why, and that is to be read first; reading ends in an error too
+                Err(_) if came > 0 => {}
+                Err(error) => return Err(error),
+            }
+            consume(&mut self.output, &mut self.written);
+        }
+        Ok(())
+    }
+}
+
+/// Forgets the first `done` bytes when they are most of the buffer, and gives the memory of a long packet back.
+fn consume(buffer: &mut Vec<u8>, done: &mut usize) {
+    if *done < buffer.len() / 2 {
+        return;
+    }
+    buffer.drain(..*done);
+    *done = 0;
+    if buffer.is_empty() && buffer.capacity() > 16 * CHUNK {
+        *buffer = Vec::new();
+    }
+}
+
+async fn within<T>(limit: Duration, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    match tokio::time::timeout(limit, work).await {
+        Ok(result) => result,
+        Err(_) => Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            format!("no answer within {} s", limit.as_secs()),
+        )),
+    }
+}
