@@ -4,8 +4,10 @@
 
 pub mod cli;
 pub mod config;
+pub mod daemon;
 pub mod jobs;
 pub mod pools;
 pub mod proto;
 pub mod status;
+pub mod sys;
 pub mod time;

@@ -1,0 +1,3 @@
+//! The daemon: tokio around the two state machines.
+
+pub mod logs;
