@@ -4,8 +4,10 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use gearpool::cli::Cli;
+use gearpool::sys::guardian;
 
 fn main() -> ExitCode {
+    guardian::main();
     match Cli::parse().run() {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {

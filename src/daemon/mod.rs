@@ -3,6 +3,7 @@ pub mod conn;
 pub mod hub;
 pub mod listener;
 pub mod log;
+pub mod logs;
 pub mod peer;
 mod run;
 pub mod settings;

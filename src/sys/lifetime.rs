@@ -8,8 +8,8 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use nix::sys::prctl::set_pdeathsig;
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::{Pid, getpid, getppid};
+use nix::sys::signal::Signal;
+use nix::unistd::{getpid, getppid};
 
 /// Has the kernel kill the child when the thread that starts it ends (`man 2 PR_SET_PDEATHSIG`): start it from one that lives as
 /// long as the process. It reaches the child itself, not what the child starts.
@@ -26,20 +26,4 @@ pub fn die_with_parent(command: &mut Command) {
     // SAFETY: between fork and exec only prctl(2) and getppid(2) are called, which are async-signal-safe, and nothing is allocated:
     // both errors are an errno.
     unsafe { command.pre_exec(before_exec) };
-}
-
-/// Kills a process of ours. One that is gone already is no error.
-pub fn kill(pid: u32) {
-    if let Ok(pid) = i32::try_from(pid) {
-        // the only other answer than "gone" would be that it changed its user, and then nothing can be done
-        let _ = nix::sys::signal::kill(Pid::from_raw(pid), Signal::SIGKILL);
-    }
-}
-
-/// Kills a process group of ours. One that is gone already is no error.
-pub fn kill_group(leader: u32) {
-    if let Ok(leader) = i32::try_from(leader) {
-        // as above
-        let _ = killpg(Pid::from_raw(leader), Signal::SIGKILL);
-    }
 }

@@ -1,6 +1,34 @@
-//! The operating system: the only place of `unsafe` and of nix.
+//! The operating system: processes, signals, sockets, locks. The only place of `unsafe` and of nix.
+//!
+//! It does what it is told and keeps no state of its own: which process should exist is decided in `pools`, who waits for it is the
+//! daemon's. Nothing here may call `waitpid(-1)`, which would take the exit statuses that tokio waits for.
+//!
+//! [`child`] starts a worker, [`lifetime`] ties any other command to this process, [`signal`] ends it, [`guardian`] ends all of them when the daemon was killed; [`peer`] says which
+//! worker a connection belongs to, by way of [`process`], the system's table of processes.
 
+pub mod child;
+pub mod guardian;
 pub mod lifetime;
+pub mod lock;
 pub mod net;
+pub mod peer;
+pub mod process;
+pub mod signal;
+pub mod user;
 
-pub use lifetime::{die_with_parent, kill, kill_group};
+use std::io;
+
+use nix::errno::Errno;
+
+/// The system's own words for an error, as they read in the middle of a sentence: "permission denied".
+pub(crate) fn reason(error: &io::Error) -> String {
+    let Some(code) = error.raw_os_error() else {
+        return error.to_string();
+    };
+    let text = Errno::from_raw(code).desc();
+    let mut letters = text.chars();
+    match letters.next() {
+        Some(first) => first.to_lowercase().chain(letters).collect(),
+        None => format!("error {code}"),
+    }
+}

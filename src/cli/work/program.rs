@@ -184,7 +184,7 @@ impl Program {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
         let command_line = command.as_std_mut();
-        sys::die_with_parent(command_line);
+        sys::lifetime::die_with_parent(command_line);
         if self.group == Group::Own {
             command_line.process_group(0);
         }
@@ -193,8 +193,11 @@ impl Program {
 
     fn kill(&self, pid: u32) {
         match self.group {
-            Group::Own => sys::kill_group(pid),
-            Group::Workers => sys::kill(pid),
+            Group::Own => {
+                // a group of ours may always be signalled, and one that is gone is no error
+                let _ = sys::signal::kill_group(pid);
+            }
+            Group::Workers => sys::signal::kill(pid),
         }
     }
 }

@@ -1,0 +1,535 @@
+#![expect(
+    unsafe_code,
+    reason = "pre_exec: what a worker must be between fork and exec cannot be said in safe code"
+)]
+//! Starts a worker process: its own session, its output on one pipe, and no way to outlive the daemon.
+//!
+//! Everything is prepared before the fork. Between fork and exec the child is a copy of a process whose other threads are gone, any of
+//! which may have held the allocator's lock: only async-signal-safe calls are made there (signal-safety(7)), on plain values.
+
+use std::ffi::{CString, OsString};
+use std::fs::{self, Metadata};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+
+use libc::c_int;
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::unistd::pipe2;
+
+use super::user::Ids;
+use super::{net, reason};
+use crate::config::Limits;
+
+/// What to start. Nothing is looked up or filled in any more.
+#[derive(Clone, Debug, Default)]
+pub struct Spec {
+    /// The command and its arguments; never empty. A first word without a slash is looked for in the `PATH` of `env`.
+    pub argv: Vec<OsString>,
+    /// The whole environment.
+    pub env: Vec<(OsString, OsString)>,
+    /// The working directory, absolute; the daemon's own where there is none.
+    pub cwd: Option<PathBuf>,
+    /// Whom it runs as, from [`resolve`](super::user::resolve); `None` changes nothing.
+    pub ids: Option<Ids>,
+    /// The file mode creation mask; `None` leaves the daemon's.
+    pub umask: Option<u32>,
+    /// The scheduling priority, -20 to 19; `None` leaves the daemon's.
+    pub nice: Option<i32>,
+    /// Resource limits.
+    pub limits: Limits,
+}
+
+/// A process that has been started.
+#[derive(Debug)]
+pub struct Child {
+    /// Its id, which is its process group's and its session's too.
+    pub pid: u32,
+    /// The read end of its stdout and stderr: non-blocking, close-on-exec.
+    pub output: OwnedFd,
+    /// Its end.
+    pub exit: Exit,
+}
+
+/// The end of a process, to be waited for. One that is dropped is still reaped.
+#[derive(Debug)]
+pub struct Exit(tokio::process::Child);
+
+impl Exit {
+    /// Waits until the process has ended and has been reaped. Cancel safe.
+    ///
+    /// # Errors
+    /// None are known: the process is this one's child.
+    pub async fn wait(&mut self) -> io::Result<ExitStatus> {
+        self.0.wait().await
+    }
+}
+
+/// Why a process could not be started, as the user should read it.
+#[derive(Debug, thiserror::Error)]
+pub enum SpawnError {
+    /// The first word is in no folder of `PATH`.
+    #[error("cannot start \"{command}\": no command {program:?} in PATH")]
+    NoCommand {
+        /// The command line.
+        command: String,
+        /// Its first word.
+        program: String,
+    },
+    /// The first word is a path, and there is nothing.
+    #[error("cannot start \"{command}\": {program} does not exist")]
+    NoFile {
+        /// The command line.
+        command: String,
+        /// The path.
+        program: String,
+    },
+    /// It is a script for something that is not installed, or a program whose loader is missing.
+    #[error(
+        "cannot start \"{command}\": the interpreter that {program} names in its first line does not exist"
+    )]
+    NoInterpreter {
+        /// The command line.
+        command: String,
+        /// The script.
+        program: String,
+    },
+    /// It may not be executed by that user.
+    #[error("cannot start \"{command}\": {program}: permission denied (is it executable?)")]
+    NotExecutable {
+        /// The command line.
+        command: String,
+        /// The file.
+        program: String,
+    },
+    /// The working directory is not there.
+    #[error("working directory {} does not exist", .0.display())]
+    NoDirectory(PathBuf),
+    /// The working directory cannot be entered.
+    #[error("working directory {}: {reason}", path.display())]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// A step before the program itself failed: a limit, the priority, the user.
+    #[error("cannot start \"{command}\": cannot {what}: {reason}")]
+    Step {
+        /// The command line.
+        command: String,
+        /// What was tried.
+        what: String,
+        /// Why it failed.
+        reason: String,
+    },
+    /// Anything else, with the system's own words.
+    #[error("cannot start \"{command}\": {reason}")]
+    Other {
+        /// The command line.
+        command: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Starts a process: in a session and process group of its own, stdin `/dev/null`, stdout and stderr on one pipe, default signal
+/// dispositions, no other descriptor. It is killed when the daemon dies.
+///
+/// Call it from *one thread that lives as long as the daemon*, within a tokio runtime. The kernel ties `PR_SET_PDEATHSIG` to the
+/// thread that forked: workers started from a pool of threads would be killed when their thread is retired. The call takes about a
+/// millisecond, until the child has executed its program or failed to.
+///
+/// # Errors
+/// [`SpawnError`]; nothing is left behind.
+///
+/// # Panics
+/// Outside of a tokio runtime.
+pub fn spawn(spec: &Spec) -> Result<Child, SpawnError> {
+    let program = find_program(spec)?;
+    let failed = |error: io::Error| explain(spec, &program, &error);
+    let setup = Setup::prepare(spec).map_err(failed)?;
+
+    let (output, input) = pipe2(OFlag::O_CLOEXEC).map_err(|errno| failed(errno.into()))?;
+    // The flag belongs to this end alone: the worker's writes still wait for room.
+    fcntl(&output, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(|errno| failed(errno.into()))?;
+    let second = input.try_clone().map_err(failed)?;
+
+    let mut command = Command::new(&program);
+    command
+        .arg0(&spec.argv[0])
+        .args(&spec.argv[1..])
+        .env_clear()
+        .envs(spec.env.iter().map(|(name, value)| (name, value)))
+        .stdin(Stdio::null())
+        .stdout(input)
+        .stderr(second);
+    // SAFETY: `apply` makes system calls on values prepared here and neither allocates nor locks.
+    unsafe {
+        command.pre_exec(move || setup.apply());
+    }
+    let process = tokio::process::Command::from(command)
+        .spawn()
+        .map_err(failed)?;
+    let Some(pid) = process.id() else {
+        unreachable!("a process has an id until it was waited for");
+    };
+    Ok(Child {
+        pid,
+        output,
+        exit: Exit(process),
+    })
+}
+
+/// What the child does to itself, as plain values.
+struct Setup {
+    /// The daemon, to notice that it died before the child could ask to be told.
+    parent: libc::pid_t,
+    limits: Vec<(Limit, libc::rlimit)>,
+    nice: Option<c_int>,
+    umask: Option<libc::mode_t>,
+    ids: Option<(libc::uid_t, libc::gid_t, Vec<libc::gid_t>)>,
+    cwd: Option<CString>,
+}
+
+/// The limits of [`Limits`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Limit {
+    Nofile,
+    Nproc,
+    Core,
+    AddressSpace,
+    Cpu,
+}
+
+/// What can fail between fork and exec.
+///
+/// The standard library hands the parent one number from there, an errno. The step travels in its upper half.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Exec,
+    Session,
+    Limit(Limit),
+    Nice,
+    Groups,
+    Group,
+    User,
+    Directory,
+    Parent,
+}
+
+impl Step {
+    const ALL: [Step; 13] = [
+        Step::Exec,
+        Step::Session,
+        Step::Limit(Limit::Nofile),
+        Step::Limit(Limit::Nproc),
+        Step::Limit(Limit::Core),
+        Step::Limit(Limit::AddressSpace),
+        Step::Limit(Limit::Cpu),
+        Step::Nice,
+        Step::Groups,
+        Step::Group,
+        Step::User,
+        Step::Directory,
+        Step::Parent,
+    ];
+
+    fn number(self) -> i32 {
+        let place = Step::ALL.iter().position(|&step| step == self);
+        place.map_or(0, |place| place as i32)
+    }
+
+    /// Success of a system call, or its errno with this step.
+    fn check(self, result: c_int) -> io::Result<()> {
+        if result != -1 {
+            return Ok(());
+        }
+        Err(io::Error::from_raw_os_error(
+            Errno::last_raw() | self.number() << 16,
+        ))
+    }
+
+    /// The two halves of what [`Step::check`] made.
+    fn split(error: &io::Error) -> (Step, io::Error) {
+        let code = error.raw_os_error().unwrap_or(libc::EIO);
+        let step = usize::try_from(code >> 16)
+            .ok()
+            .and_then(|number| Step::ALL.get(number));
+        (
+            step.copied().unwrap_or(Step::Exec),
+            io::Error::from_raw_os_error(code & 0xffff),
+        )
+    }
+}
+
+impl Setup {
+    fn prepare(spec: &Spec) -> io::Result<Setup> {
+        let cwd = match &spec.cwd {
+            Some(path) => Some(CString::new(path.as_os_str().as_bytes())?),
+            None => None,
+        };
+        Ok(Setup {
+            parent: nix::unistd::getpid().as_raw(),
+            limits: limits(&spec.limits),
+            nice: spec.nice,
+            umask: spec.umask,
+            ids: spec
+                .ids
+                .as_ref()
+                .map(|ids| (ids.uid, ids.gid, ids.groups.clone())),
+            cwd,
+        })
+    }
+
+    /// Runs in the child. The standard library has put the descriptors in place and emptied the signal mask, and executes the program
+    /// next.
+    fn apply(&self) -> io::Result<()> {
+        // SAFETY: async-signal-safe system calls whose pointers are to values that live in `self` or on the stack.
+        unsafe {
+            Step::Session.check(libc::setsid())?;
+            // exec resets caught signals but keeps ignored ones, as nohup and the standard library's SIGPIPE leave them. Numbers that
+            // cannot be changed, or that libc keeps for itself, answer EINVAL.
+            for number in 1..=64 {
+                libc::signal(number, libc::SIG_DFL);
+            }
+            // What the daemon inherited itself, from a shell or a service manager, was not opened close-on-exec. Kernels before 5.11
+            // do not know the call.
+            libc::syscall(
+                libc::SYS_close_range,
+                3,
+                libc::c_uint::MAX,
+                libc::CLOSE_RANGE_CLOEXEC,
+            );
+            for (limit, value) in &self.limits {
+                let result = match limit {
+                    Limit::Nofile => libc::setrlimit(libc::RLIMIT_NOFILE, value),
+                    Limit::Nproc => libc::setrlimit(libc::RLIMIT_NPROC, value),
+                    Limit::Core => libc::setrlimit(libc::RLIMIT_CORE, value),
+                    Limit::AddressSpace => libc::setrlimit(libc::RLIMIT_AS, value),
+                    Limit::Cpu => libc::setrlimit(libc::RLIMIT_CPU, value),
+                };
+                Step::Limit(*limit).check(result)?;
+            }
+            if let Some(nice) = self.nice {
+                Step::Nice.check(libc::setpriority(libc::PRIO_PROCESS, 0, nice))?;
+            }
+            if let Some(umask) = self.umask {
+                libc::umask(umask);
+            }
+            if let Some((uid, gid, groups)) = &self.ids {
+                Step::Groups.check(libc::setgroups(groups.len(), groups.as_ptr()))?;
+                Step::Group.check(libc::setgid(*gid))?;
+                Step::User.check(libc::setuid(*uid))?;
+            }
+            if let Some(cwd) = &self.cwd {
+                Step::Directory.check(libc::chdir(cwd.as_ptr()))?;
+            }
+            // After setuid, which clears it.
+            Step::Parent.check(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL))?;
+            if libc::getppid() != self.parent {
+                // The daemon died before the line above, and would not be heard of any more.
+                libc::_exit(1);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn limits(limits: &Limits) -> Vec<(Limit, libc::rlimit)> {
+    let both = |value: u64| libc::rlimit {
+        rlim_cur: value,
+        rlim_max: value,
+    };
+    let mut all: Vec<_> = [
+        (Limit::Nofile, limits.nofile),
+        (Limit::Nproc, limits.nproc),
+        (Limit::Core, limits.core),
+        (Limit::AddressSpace, limits.address_space),
+        (Limit::Cpu, limits.cpu),
+    ]
+    .into_iter()
+    .filter_map(|(limit, value)| Some((limit, both(value?))))
+    .collect();
+    if limits.nofile.is_none()
+        && let Some(soft) = net::inherited_descriptor_limit()
+        && let Ok((_, hard)) =
+            nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE)
+    {
+        let restored = libc::rlimit {
+            rlim_cur: soft.min(hard),
+            rlim_max: hard,
+        };
+        all.push((Limit::Nofile, restored));
+    }
+    all
+}
+
+/// The file that the first word means. Looked for here and not by execvp(3), whose one ENOENT stands for four different mistakes.
+fn find_program(spec: &Spec) -> Result<PathBuf, SpawnError> {
+    let Some(first) = spec.argv.first() else {
+        unreachable!("a command has a first word");
+    };
+    if first.as_bytes().contains(&b'/') {
+        return Ok(PathBuf::from(first));
+    }
+    let path = spec
+        .env
+        .iter()
+        .rev()
+        .find(|(name, _)| name == "PATH")
+        .map_or_else(
+            || OsString::from("/usr/local/bin:/usr/bin:/bin"),
+            |(_, value)| value.clone(),
+        );
+    let start = spec.cwd.as_deref().unwrap_or(Path::new(""));
+    let mut forbidden = None;
+    for folder in path.as_bytes().split(|&byte| byte == b':') {
+        let folder = start.join(OsString::from_vec(folder.to_vec()));
+        let candidate = folder.join(first);
+        match fs::metadata(&candidate) {
+            Ok(found) if is_executable(&found) => return Ok(absolute(candidate)),
+            Ok(found) if found.is_file() => forbidden = Some(candidate),
+            _ => {}
+        }
+    }
+    Err(match forbidden {
+        Some(program) => SpawnError::NotExecutable {
+            command: command_line(spec),
+            program: program.display().to_string(),
+        },
+        None => SpawnError::NoCommand {
+            command: command_line(spec),
+            program: first.to_string_lossy().into_owned(),
+        },
+    })
+}
+
+fn is_executable(file: &Metadata) -> bool {
+    file.is_file() && file.permissions().mode() & 0o111 != 0
+}
+
+fn absolute(path: PathBuf) -> PathBuf {
+    std::path::absolute(&path).unwrap_or(path)
+}
+
+/// The command as it reads in a message.
+fn command_line(spec: &Spec) -> String {
+    const SHOWN: usize = 200;
+    let words: Vec<_> = spec
+        .argv
+        .iter()
+        .map(|word| word.to_string_lossy())
+        .collect();
+    let line = words.join(" ");
+    match line.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
+}
+
+fn explain(spec: &Spec, program: &Path, error: &io::Error) -> SpawnError {
+    let command = command_line(spec);
+    let (step, cause) = Step::split(error);
+    let why = reason(&cause);
+    let failed_to = |what: String| SpawnError::Step {
+        command: command_line(spec),
+        what,
+        reason: why.clone(),
+    };
+    match step {
+        Step::Exec => explain_exec(spec, program, &cause, command),
+        Step::Session => failed_to("begin a session".to_owned()),
+        Step::Limit(limit) => failed_to(describe_limit(limit, &spec.limits)),
+        Step::Nice => failed_to(format!("set nice {}", spec.nice.unwrap_or_default())),
+        Step::Groups | Step::Group | Step::User => {
+            let ids = spec.ids.as_ref();
+            let name = ids.map(|ids| match &ids.name {
+                Some(name) => name.clone(),
+                None => ids.uid.to_string(),
+            });
+            failed_to(format!("become user {:?}", name.unwrap_or_default()))
+        }
+        Step::Directory => {
+            let path = spec.cwd.clone().unwrap_or_default();
+            match cause.raw_os_error() {
+                Some(libc::ENOENT) => SpawnError::NoDirectory(path),
+                _ => SpawnError::Directory { path, reason: why },
+            }
+        }
+        Step::Parent => failed_to("tie it to the daemon".to_owned()),
+    }
+}
+
+fn explain_exec(spec: &Spec, program: &Path, cause: &io::Error, command: String) -> SpawnError {
+    let shown = program.display().to_string();
+    let file = spec.cwd.as_deref().unwrap_or(Path::new("")).join(program);
+    match cause.raw_os_error() {
+        Some(libc::ENOENT | libc::ENOTDIR) if fs::metadata(&file).is_err() => SpawnError::NoFile {
+            command,
+            program: shown,
+        },
+        Some(libc::ENOENT) => SpawnError::NoInterpreter {
+            command,
+            program: shown,
+        },
+        Some(libc::EACCES) => SpawnError::NotExecutable {
+            command,
+            program: shown,
+        },
+        _ => SpawnError::Other {
+            command,
+            reason: reason(cause),
+        },
+    }
+}
+
+fn describe_limit(limit: Limit, limits: &Limits) -> String {
+    let (name, value) = match limit {
+        Limit::Nofile => ("nofile", limits.nofile),
+        Limit::Nproc => ("nproc", limits.nproc),
+        Limit::Core => ("core", limits.core),
+        Limit::AddressSpace => ("address_space", limits.address_space),
+        Limit::Cpu => ("cpu", limits.cpu),
+    };
+    match value {
+        Some(value) => format!("set limit {name} to {value} (only root may raise a hard limit)"),
+        None => format!("restore limit {name}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_travels_with_its_errno() {
+        for step in Step::ALL {
+            let code = libc::EPERM | step.number() << 16;
+            let (back, cause) = Step::split(&io::Error::from_raw_os_error(code));
+            assert_eq!(back, step);
+            assert_eq!(cause.raw_os_error(), Some(libc::EPERM));
+        }
+        assert_eq!(
+            Step::Exec.number(),
+            0,
+            "exec's own errno comes without a step"
+        );
+    }
+
+    #[test]
+    fn a_long_command_is_shown_in_part() {
+        let spec = Spec {
+            argv: vec!["echo".into(), "ä".repeat(500).into()],
+            ..Spec::default()
+        };
+        let line = command_line(&spec);
+        assert_eq!(line.chars().count(), 201);
+        assert!(line.starts_with("echo ää") && line.ends_with('…'));
+    }
+}
