@@ -46,7 +46,7 @@ pub(super) struct Ability {
     pub(super) timeout: Option<Duration>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Conn {
     pub(super) id: ConnId,
     /// What `workers` shows first; the descriptor, as gearmand does.
@@ -78,7 +78,7 @@ pub(super) struct Conn {
 }
 
 /// All connections.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Conns {
     slots: Slab<Conn>,
     /// Counts connections, so that a number in a late message never means a newer one.

@@ -29,7 +29,7 @@ impl Default for Lane {
 }
 
 /// One function.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Function {
     pub(super) name: Box<[u8]>,
     lanes: [Lane; 3],
@@ -127,6 +127,7 @@ fn link(jobs: &mut Jobs, key: JobKey, change: impl FnOnce(&mut JobKey, &mut JobK
 }
 
 /// All functions that were ever named. They stay: `status` lists a function from the first time that somebody speaks of it.
+#[derive(Clone)]
 pub(super) struct Functions {
     all: Vec<Function>,
     by_name: HashMap<Box<[u8]>, u32, SeedableRandomState>,

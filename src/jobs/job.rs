@@ -36,7 +36,7 @@ pub(super) enum Place {
     Later { due: Time },
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Job {
     /// The last part of its handle.
     pub(super) number: u64,
@@ -69,6 +69,7 @@ fn sameness<'a>(unique: &'a [u8], workload: &'a [u8]) -> &'a [u8] {
 }
 
 /// All jobs that are not gone.
+#[derive(Clone)]
 pub(super) struct Jobs {
     slots: Slab<Job>,
     by_number: HashMap<u64, JobKey, FixedState>,

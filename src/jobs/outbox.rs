@@ -9,7 +9,7 @@ use crate::proto::Response;
 const KEEP: usize = 256 << 10;
 
 /// The output of one or more calls, in order. The shell empties it before it unlocks.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Outbox {
     bytes: Vec<u8>,
     sends: Vec<(ConnId, Range<usize>)>,

@@ -23,7 +23,7 @@ pub const MAX_FUNCTION: usize = 512;
 /// How the job server is set up.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The first part of every handle, `H:<host>`.
+    /// The first part of every handle, `H:<host>`; what is longer than a handle has room for is cut off.
     pub handle_prefix: String,
     /// A job that was given to this many workers which all vanished has failed; 0 is no limit.
     pub job_retries: u32,
@@ -59,7 +59,9 @@ pub struct Peer {
     pub address: String,
 }
 
-/// The queue, the connections, and who does what.
+/// The queue, the connections, and who does what. A clone is a second server with the same past, for tests that try what may
+/// come next.
+#[derive(Clone)]
 pub struct JobServer {
     pub(super) options: Options,
     pub(super) conns: Conns,
@@ -78,7 +80,10 @@ pub struct JobServer {
 
 impl JobServer {
     /// An empty one.
-    pub fn new(options: Options) -> JobServer {
+    pub fn new(mut options: Options) -> JobServer {
+        // cut here and not in each handle, for a worker's handle is compared with the whole prefix
+        let kept = options.handle_prefix.floor_char_boundary(Handle::PREFIX);
+        options.handle_prefix.truncate(kept);
         JobServer {
             conns: Conns::default(),
             functions: Functions::new(options.seed),
@@ -533,7 +538,10 @@ impl Handle {
     /// libgearman keeps handles in 64 bytes with a NUL.
     pub(super) const MAX: usize = 63;
     const DIGITS: usize = 20;
+    /// What a prefix may take of it.
+    const PREFIX: usize = Handle::MAX - 1 - Handle::DIGITS;
 
+    /// The handle with this number. `prefix` is no longer than [`Handle::PREFIX`].
     pub(super) fn new(prefix: &str, number: u64) -> Handle {
         let mut bytes = [0; Handle::MAX];
         let mut digits = [0; Handle::DIGITS];
@@ -547,7 +555,7 @@ impl Handle {
             }
         }
         let digits = &digits[at..];
-        let prefix = &prefix.as_bytes()[..prefix.len().min(Handle::MAX - 1 - Handle::DIGITS)];
+        let prefix = prefix.as_bytes();
         let len = prefix.len() + 1 + digits.len();
         bytes[..prefix.len()].copy_from_slice(prefix);
         bytes[prefix.len()] = b':';
