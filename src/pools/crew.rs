@@ -453,10 +453,14 @@ impl Crew {
             }
         }
         self.counts = self.count();
-        let missing = self.target.n.saturating_sub(self.counts.serving);
-        while self.vacant.len() > missing as usize {
-            self.vacant.pop_last();
+        if self.missing() == 0 {
+            self.vacant.clear();
         }
+    }
+
+    /// How many processes it should have and has not.
+    const fn missing(&self) -> u32 {
+        self.target.n.saturating_sub(self.counts.serving)
     }
 
     /// What time alone does to each process.
@@ -538,7 +542,7 @@ impl Crew {
 
     /// A drain that is no longer wanted is cheaper to take back than a process is to start.
     fn undo_drains(&mut self, turn: &mut Turn<'_>) {
-        let mut missing = self.target.n.saturating_sub(self.counts.serving);
+        let mut missing = self.missing();
         for member in &mut self.members {
             if missing == 0 {
                 break;
@@ -601,10 +605,11 @@ impl Crew {
             .enumerate()
             .filter(|(_, member)| member.serves() && fits(member))
             .map(|(index, member)| {
+                let oldest_first = member.proc.0;
                 let rank = match (member.idle_since(), member.phase) {
-                    (Some(since), _) => (0, since.since_start()),
-                    (None, Phase::Starting) => (1, Duration::MAX - member.started_at.since_start()),
-                    (None, _) => (2, member.started_at.since_start()),
+                    (Some(since), _) => (0, since, oldest_first),
+                    (None, Phase::Starting) => (1, Time::ZERO, u64::MAX - oldest_first),
+                    (None, _) => (2, Time::ZERO, oldest_first),
                 };
                 (member.stale.is_none(), rank, index)
             })
@@ -709,8 +714,8 @@ impl Crew {
     /// Notes when there will be something to do.
     pub(super) fn settle(&mut self, now: Time) {
         let processes = self.members.iter().filter_map(Process::due);
-        let missing = self.counts.serving < self.target.n || self.counts.stale > 0;
-        let restart = match missing {
+        let wants = self.missing() > 0 || self.counts.stale > 0;
+        let restart = match wants {
             true => self.restarts.waits_until(now),
             false => None,
         };
@@ -836,7 +841,8 @@ impl Crew {
         let mut views: Vec<ProcessView> =
             self.members.iter().map(|member| member.view(now)).collect();
         if let Some(until) = self.restarts.waits_until(now) {
-            views.extend(self.vacant.iter().map(|&slot| ProcessView {
+            let waiting = self.vacant.iter().take(self.missing() as usize);
+            views.extend(waiting.map(|&slot| ProcessView {
                 proc: 0,
                 slot,
                 pid: None,

@@ -66,8 +66,6 @@ impl Supervisor {
             self.finished = true;
             out.push(Action::Finished);
         }
-        #[cfg(debug_assertions)]
-        self.recount();
         out
     }
 
@@ -265,6 +263,8 @@ impl Supervisor {
                 crew.settle(now);
             }
         }
+        #[cfg(debug_assertions)]
+        self.recount(&touched);
     }
 
     fn forget_gone(&mut self) {
@@ -283,10 +283,11 @@ impl Supervisor {
         }
     }
 
-    /// Counts everything anew and compares.
+    /// Counts what has been touched anew and compares.
     #[cfg(debug_assertions)]
-    fn recount(&self) {
-        for (index, crew) in self.crews.iter().enumerate() {
+    fn recount(&self, touched: &[usize]) {
+        for &index in touched {
+            let crew = &self.crews[index];
             assert_eq!(crew.counts(), crew.count(), "pool {}", crew.name());
             for proc in crew.procs() {
                 assert_eq!(self.by_proc.get(&proc), Some(&index), "{proc:?}");
