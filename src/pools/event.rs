@@ -1,5 +1,6 @@
 //! What the supervisor hears and what it asks for.
 
+use std::fmt;
 use std::sync::Arc;
 
 use crate::config::{Pool, Signal};
@@ -39,8 +40,12 @@ pub enum Event {
     SpawnFailed { proc: ProcId, error: String },
     /// A connection of the process registered one of its pool's functions.
     Registered { proc: ProcId },
-    /// Every connection of a quiesced process is parked: no job, and nothing of the worker's code left to run.
+    /// Every connection of a quiesced process is parked: no job, and nothing of the worker's code left to run. The shell checks that
+    /// it still is when it passes this on: one that an `Unquiesce` has overtaken would have a later job cut.
     Parked { proc: ProcId },
+    /// The process has ended its first job: it works, however short its life. Sent before `Exited` at the latest; the samples may
+    /// come too late to say so of a worker that ends after each job.
+    Worked { proc: ProcId },
     /// The process ended and has been reaped, with the last lines that it wrote.
     Exited {
         proc: ProcId,
@@ -118,7 +123,7 @@ pub struct ProcLoad {
     reason = "the fields are named for what they hold, and the variant says the rest"
 )]
 pub enum Action {
-    /// Start a process; answered by `Spawned` or `SpawnFailed`, and in the end by `Exited`.
+    /// Start a process; answered by `SpawnFailed`, or by `Spawned` and in the end by `Exited`.
     Spawn {
         proc: ProcId,
         slot: Slot,
@@ -162,4 +167,42 @@ pub enum Level {
     Warning,
     /// A pool does not work.
     Error,
+}
+
+impl fmt::Display for ExitStatus {
+    /// "exit 1", "signal KILL"
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ExitStatus::Code(code) => write!(f, "exit {code}"),
+            ExitStatus::Signal(number) => match signal_name(*number) {
+                Some(name) => write!(f, "signal {name}"),
+                None => write!(f, "signal {number}"),
+            },
+        }
+    }
+}
+
+/// signal(7), the numbers of Linux on x86 and ARM.
+const fn signal_name(number: i32) -> Option<&'static str> {
+    Some(match number {
+        1 => "HUP",
+        2 => "INT",
+        3 => "QUIT",
+        4 => "ILL",
+        5 => "TRAP",
+        6 => "ABRT",
+        7 => "BUS",
+        8 => "FPE",
+        9 => "KILL",
+        10 => "USR1",
+        11 => "SEGV",
+        12 => "USR2",
+        13 => "PIPE",
+        14 => "ALRM",
+        15 => "TERM",
+        24 => "XCPU",
+        25 => "XFSZ",
+        31 => "SYS",
+        _ => return None,
+    })
 }

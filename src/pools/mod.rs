@@ -3,9 +3,24 @@
 //! [`Supervisor::handle`] takes what happened and returns what to do; it starts nothing and reads no clock. Intent stands in the
 //! configuration and the operator's commands, state in the processes, and only the reconcile step connects the two.
 
+//!
+//! Reading order: [`event`] (what goes in and out), `supervisor` (all pools), `crew` (one pool), `process` (one process), then
+//! `scale` (how many), `restart` (when again) and [`plan`] (what a reload changes).
+
+mod crew;
 pub mod event;
+mod jitter;
+pub mod plan;
+mod process;
+mod restart;
+mod scale;
+#[cfg(test)]
+mod sim;
+mod supervisor;
 pub mod view;
 
 pub use event::{
     Action, Caps, Event, ExitStatus, Level, PoolLoad, ProcId, ProcLoad, Slot, Stop, Tell,
 };
+pub use plan::{Change, Plan};
+pub use supervisor::Supervisor;

@@ -1,0 +1,868 @@
+//! One pool as it is run: its intent beside its processes, and the step that brings them closer to it.
+//!
+//! Intent is the pool in the file and what an operator's command has set. State is the processes. Handlers of events only note what
+//! happened; [`Crew::step`] decides what follows from it for the processes that are there, and [`Crew::wants`] whether one more is
+//! wanted. Whether there is room for it on the machine is decided above, in `supervisor.rs`.
+//!
+//! A process that is to be replaced, for whatever reason, is marked *stale* and otherwise left alone: it takes jobs until its
+//! replacement has registered. So a reload, a restart, `max_jobs` and `max_lifetime` are one mechanism, the size of the pool never
+//! dips, and a replacement that does not come up costs nothing.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::event::{Action, ExitStatus, Level, PoolLoad, ProcId, ProcLoad, Slot, Stop, Tell};
+use super::jitter::Jitter;
+use super::plan::Change;
+use super::process::{Phase, Process, Why};
+use super::restart::{Death, Restarts};
+use super::scale::{self, Demand, Reason, Scaler, Seconds, Target};
+use super::view::{PoolState, PoolView, ProcessState, ProcessView};
+use crate::config::{Command, Pool, Restart};
+use crate::time::Time;
+
+/// How long after some processes were stopped for want of demand the next may be.
+const SHED_EVERY: Duration = Duration::from_secs(1);
+
+/// What every handler needs: the time, where actions go, and the jitter.
+pub(super) struct Turn<'a> {
+    pub(super) now: Time,
+    pub(super) jitter: &'a mut Jitter,
+    pub(super) out: &'a mut Vec<Action>,
+}
+
+/// Whether the daemon goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Daemon {
+    Up,
+    ShuttingDown,
+}
+
+/// What a process would be started for, the most urgent first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Need {
+    /// The pool has less than its `min`.
+    Min,
+    /// Demand.
+    Growth,
+    /// A stale process waits for its replacement.
+    Replacement,
+}
+
+/// How a process ended.
+pub(super) enum Ending {
+    Exited(ExitStatus, Vec<String>),
+    NeverStarted(String),
+}
+
+impl Ending {
+    fn text(&self) -> String {
+        match self {
+            Ending::Exited(status, _) => status.to_string(),
+            Ending::NeverStarted(error) => format!("could not be started: {error}"),
+        }
+    }
+}
+
+/// Whether the file still has the pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    InFile,
+    Removed,
+}
+
+/// What an operator has set.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct ByHand {
+    bounds: Option<(u32, u32)>,
+    stopped: bool,
+}
+
+/// The processes, counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    /// All that have not ended.
+    pub(super) live: u32,
+    /// Not leaving.
+    pub(super) serving: u32,
+    /// Serving, not registered yet.
+    pub(super) starting: u32,
+    /// Serving, to be replaced.
+    stale: u32,
+    /// Serving, not stale, and good enough to take the place of a stale one.
+    ready: u32,
+    /// Serving, not stale, not yet known to be healthy.
+    unproved: u32,
+    /// Registered and serving.
+    registered: u32,
+    /// Serving, with a job.
+    busy: u32,
+    /// Being stopped because they did not register.
+    hung: u32,
+    /// Stale and leaving.
+    replaced: u32,
+}
+
+/// One pool and its processes.
+#[derive(Debug)]
+pub(super) struct Crew {
+    pool: Arc<Pool>,
+    place: Place,
+    by_hand: ByHand,
+
+    /// In the order of their start, which is that of their numbers.
+    members: Vec<Process>,
+    counts: Counts,
+    /// Slots whose process ended by itself and is to be started again.
+    vacant: BTreeSet<Slot>,
+    /// Slots whose process ended by itself and is, by `restart`, not to be started again. They are missing from `min` and `max`
+    /// until an operator or the file starts afresh.
+    done: BTreeSet<Slot>,
+
+    scaler: Scaler,
+    queued: u64,
+    restarts: Restarts,
+    restart_count: u64,
+    last_exit: Option<String>,
+    last_lines: Vec<String>,
+
+    target: Target,
+    next_shed_at: Time,
+    /// Whether it wanted a process and the machine had no room.
+    pub(super) waiting: Waiting,
+    /// Whether something has happened since the last step.
+    pub(super) dirty: bool,
+    /// When something will have to be done though nothing happens.
+    pub(super) due: Option<Time>,
+}
+
+/// What a pool waits for before it starts what it wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Waiting {
+    Nothing,
+    /// Others that are starting.
+    Starts,
+    /// `max_processes`.
+    Cap(u32),
+}
+
+impl Crew {
+    pub(super) fn new(pool: Arc<Pool>) -> Crew {
+        Crew {
+            pool,
+            place: Place::InFile,
+            by_hand: ByHand::default(),
+            members: Vec::new(),
+            counts: Counts::default(),
+            vacant: BTreeSet::new(),
+            done: BTreeSet::new(),
+            scaler: Scaler::default(),
+            queued: 0,
+            restarts: Restarts::default(),
+            restart_count: 0,
+            last_exit: None,
+            last_lines: Vec::new(),
+            target: Target {
+                n: 0,
+                reason: Reason::AtMin,
+            },
+            next_shed_at: Time::ZERO,
+            waiting: Waiting::Nothing,
+            dirty: true,
+            due: None,
+        }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.pool.name
+    }
+
+    pub(super) const fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    pub(super) fn procs(&self) -> impl Iterator<Item = ProcId> + '_ {
+        self.members.iter().map(|member| member.proc)
+    }
+
+    /// Whether nothing is left of a pool that was removed.
+    pub(super) const fn is_gone(&self) -> bool {
+        matches!(self.place, Place::Removed) && self.members.is_empty()
+    }
+
+    /// How many processes below its `min` it is.
+    pub(super) fn unmet_min(&self) -> u32 {
+        self.target
+            .n
+            .min(self.bounds().0)
+            .saturating_sub(self.counts.serving)
+    }
+
+    // What happened.
+
+    /// The file has this pool, perhaps changed.
+    pub(super) fn configure(&mut self, pool: Arc<Pool>, turn: &mut Turn<'_>) {
+        self.dirty = true;
+        let change = Change::between(&self.pool, &pool);
+        let back = std::mem::replace(&mut self.place, Place::InFile) == Place::Removed;
+        if change.is_none() && !back {
+            return;
+        }
+        if std::mem::take(&mut self.by_hand) != ByHand::default() {
+            self.tell(
+                Level::Info,
+                None,
+                "the file has changed this pool: what was set by hand is dropped".to_owned(),
+                turn.out,
+            );
+        }
+        self.pool = pool;
+        self.done.clear();
+        if !change.rolled.is_empty() {
+            self.restarts.forgive();
+        }
+        for member in &mut self.members {
+            if member.pool.starts_the_same(&self.pool) {
+                member.pool = Arc::clone(&self.pool);
+                if member.stale == Some(Why::Reload) {
+                    member.stale = None;
+                }
+            } else {
+                member.stale.get_or_insert(Why::Reload);
+            }
+        }
+    }
+
+    /// The file does not have this pool any more.
+    pub(super) fn remove(&mut self) {
+        self.place = Place::Removed;
+        self.dirty = true;
+    }
+
+    pub(super) fn spawned(&mut self, proc: ProcId, pid: u32, turn: &mut Turn<'_>) {
+        let Some(member) = self.member(proc) else {
+            return;
+        };
+        member.spawned(pid, turn.out);
+        let slot = member.slot;
+        self.tell(
+            Level::Info,
+            Some(slot),
+            format!("started, pid {pid}"),
+            turn.out,
+        );
+    }
+
+    pub(super) fn registered(&mut self, proc: ProcId, now: Time) {
+        let Some(member) = self.member(proc) else {
+            return;
+        };
+        if member.registered(now) {
+            let took = now.since(member.started_at);
+            self.scaler.started(took);
+        }
+    }
+
+    pub(super) fn parked(&mut self, proc: ProcId, turn: &mut Turn<'_>) {
+        if let Some(member) = self.member(proc) {
+            member.parked(turn.now, turn.out);
+        }
+    }
+
+    pub(super) fn worked(&mut self, proc: ProcId) {
+        if let Some(member) = self.member(proc) {
+            member.jobs_done = member.jobs_done.max(1);
+        }
+    }
+
+    pub(super) fn sampled(&mut self, now: Time, load: &PoolLoad) {
+        self.dirty = true;
+        self.queued = load.queued;
+        self.scaler.sampled(now, load);
+        // both by number: one pass
+        let mut known: Vec<ProcLoad> = load.processes.clone();
+        known.sort_unstable_by_key(|load| load.proc);
+        let mut known = known.into_iter().peekable();
+        for member in &mut self.members {
+            while known.next_if(|load| load.proc < member.proc).is_some() {}
+            let load = known.next_if(|load| load.proc == member.proc);
+            member.sampled(now, load);
+        }
+    }
+
+    pub(super) fn ended(&mut self, proc: ProcId, ending: Ending, turn: &mut Turn<'_>) {
+        self.dirty = true;
+        let Ok(index) = self.members.binary_search_by_key(&proc, |m| m.proc) else {
+            return;
+        };
+        let member = self.members.remove(index);
+        let up = Seconds(turn.now.since(member.started_at));
+        let how = ending.text();
+        if let Some(why) = member.leaving()
+            && why != Why::NotRegistered
+        {
+            let text = format!("ended for {} after {up}: {how}", why.text());
+            return self.tell(Level::Info, Some(member.slot), text, turn.out);
+        }
+        let hung = member.leaving().is_some();
+        let healthy = !hung && (member.proved || member.healthy(turn.now));
+        let success = matches!(ending, Ending::Exited(ExitStatus::Code(0), _));
+        self.last_exit = Some(match hung {
+            true => format!(
+                "did not register within {}",
+                Seconds(member.pool.start_timeout)
+            ),
+            false => how.clone(),
+        });
+        self.last_lines = match ending {
+            Ending::Exited(_, lines) => lines,
+            Ending::NeverStarted(_) => Vec::new(),
+        };
+        // a replacement that dies must not make the pool smaller than the processes it was to replace
+        let replacing = !healthy && self.members.iter().any(|m| m.serves() && m.stale.is_some());
+        let again = match self.pool.restart {
+            Restart::Always => true,
+            Restart::OnFailure => !success || hung,
+            Restart::Never => false,
+        };
+        if again || replacing {
+            self.vacant.insert(member.slot);
+        } else {
+            self.done.insert(member.slot);
+        }
+        if !hung {
+            let level = match success && healthy {
+                true => Level::Info,
+                false => Level::Warning,
+            };
+            let text = format!("ended by itself after {up}: {how}");
+            self.tell(level, Some(member.slot), text, turn.out);
+        }
+        // how an old process dies says nothing of the new ones
+        if member.stale.is_some() {
+            return;
+        }
+        if healthy {
+            self.restarts.forgive();
+            return;
+        }
+        let death = match member.registered_at {
+            Some(_) => Death::Registered,
+            None => Death::Unregistered,
+        };
+        if self.restarts.died_young(death, turn.now, turn.jitter) {
+            self.tell_failing(turn);
+        }
+    }
+
+    fn tell_failing(&self, turn: &mut Turn<'_>) {
+        let mut text = self.restarts.reason(turn.now);
+        if let Some(last) = &self.last_exit {
+            text.push_str(&format!("; the last one: {last}"));
+        }
+        if let Some(line) = self.last_lines.last() {
+            text.push_str(&format!(", and its last line: {line}"));
+        }
+        let old = self
+            .members
+            .iter()
+            .filter(|m| m.serves() && m.stale.is_some())
+            .count();
+        if old > 0 {
+            text.push_str(&format!(
+                "; the replacement stops here and the old processes are kept ({old})"
+            ));
+        }
+        self.tell(Level::Error, None, text, turn.out);
+    }
+
+    // What an operator asked for.
+
+    pub(super) fn scale(&mut self, min: u32, max: u32) {
+        self.by_hand.bounds = Some((min, max.max(min)));
+        self.start_afresh();
+    }
+
+    pub(super) fn restart(&mut self, slot: Option<Slot>) {
+        for member in &mut self.members {
+            if slot.is_none_or(|slot| slot == member.slot) {
+                member.stale.get_or_insert(Why::Restart);
+            }
+        }
+        self.start_afresh();
+    }
+
+    pub(super) fn stop(&mut self) {
+        self.by_hand.stopped = true;
+        self.start_afresh();
+    }
+
+    pub(super) fn start(&mut self) {
+        self.by_hand = ByHand::default();
+        self.start_afresh();
+    }
+
+    /// A command means that the operator has seen to what went wrong: no back-off, and slots that were done are filled again.
+    fn start_afresh(&mut self) {
+        self.dirty = true;
+        self.done.clear();
+        self.restarts.forgive();
+    }
+
+    pub(super) fn shut_down(&mut self, stop: Stop, turn: &mut Turn<'_>) {
+        self.dirty = true;
+        for member in &mut self.members {
+            match stop {
+                Stop::WhenIdle => member.drain(Why::ShutDown, turn.now, turn.out),
+                Stop::Gracefully => {
+                    member.drain(Why::ShutDown, turn.now, turn.out);
+                    member.bound(turn.now + member.pool.stop_timeout);
+                }
+                Stop::AtOnce => member.kill(Why::ShutDown, turn.out),
+            }
+        }
+    }
+
+    // What follows from it.
+
+    /// Brings the processes that are there closer to what is wanted. It starts none.
+    pub(super) fn step(&mut self, daemon: Daemon, turn: &mut Turn<'_>) {
+        self.dirty = false;
+        self.waiting = Waiting::Nothing;
+        self.advance(turn);
+        self.counts = self.count();
+        let gone_because = self.gone_because(daemon);
+        self.target = match gone_because {
+            Some(_) => Target {
+                n: 0,
+                reason: Reason::AtMin,
+            },
+            None => self.decide(turn.now),
+        };
+        match gone_because {
+            Some(why) => {
+                for member in &mut self.members {
+                    member.drain(why, turn.now, turn.out);
+                }
+            }
+            None => {
+                self.undo_drains(turn);
+                self.retire(turn);
+                self.shed(turn);
+            }
+        }
+        self.counts = self.count();
+        if self.missing() == 0 {
+            self.vacant.clear();
+        }
+    }
+
+    /// How many processes it should have and has not.
+    const fn missing(&self) -> u32 {
+        self.target.n.saturating_sub(self.counts.serving)
+    }
+
+    /// What time alone does to each process.
+    fn advance(&mut self, turn: &mut Turn<'_>) {
+        let now = turn.now;
+        let mut recovered = false;
+        let mut hung = Vec::new();
+        for member in &mut self.members {
+            member.advance(now, turn.out);
+            if member.phase == Phase::Starting && member.registers_by() <= now {
+                member.drain(Why::NotRegistered, now, turn.out);
+                hung.push((member.slot, member.pool.start_timeout));
+            }
+            if !member.proved && member.healthy(now) && member.leaving() != Some(Why::NotRegistered)
+            {
+                member.proved = true;
+                recovered |= member.stale.is_none() && self.restarts.forgive();
+            }
+            if member.phase == Phase::Running && member.stale.is_none() {
+                member.stale = member.worn_out(now);
+            }
+        }
+        for (slot, timeout) in hung {
+            let text = format!(
+                "has not registered {} within {}: it is stopped",
+                self.pool.functions.join(" or "),
+                Seconds(timeout)
+            );
+            self.tell(Level::Warning, Some(slot), text, turn.out);
+        }
+        if recovered {
+            self.tell(Level::Info, None, "works again".to_owned(), turn.out);
+        }
+    }
+
+    fn gone_because(&self, daemon: Daemon) -> Option<Why> {
+        match (daemon, self.place, self.by_hand.stopped) {
+            (Daemon::ShuttingDown, _, _) => Some(Why::ShutDown),
+            (Daemon::Up, Place::Removed, _) => Some(Why::Removed),
+            (Daemon::Up, Place::InFile, true) => Some(Why::Stopped),
+            (Daemon::Up, Place::InFile, false) => None,
+        }
+    }
+
+    /// `min` and `max` in force.
+    fn bounds(&self) -> (u32, u32) {
+        let (min, max) = self
+            .by_hand
+            .bounds
+            .unwrap_or((self.pool.min, self.pool.max));
+        let done = self.done.len() as u32;
+        (min.saturating_sub(done), max.saturating_sub(done))
+    }
+
+    fn decide(&mut self, now: Time) -> Target {
+        let (min, max) = self.bounds();
+        let mut demand = Demand {
+            busy: self.counts.busy,
+            queued: self.queued,
+            service: self.scaler.service(),
+            arrivals: self.scaler.arrivals(),
+            startup: self.scaler.startup(),
+            ready: self.counts.registered,
+            min,
+            max,
+            target_wait: self.pool.scale.target_wait,
+            peak: 0,
+            down_after: self.pool.scale.down_after,
+        };
+        let need = scale::need(&demand).n;
+        demand.peak = self.scaler.peak(now, need, demand.down_after);
+        let mut target = scale::target(&demand);
+        if self.restarts.is_failing() {
+            // not scaled up: what is there, and one probe where there is nothing
+            target.n = target.n.min(min.max(self.counts.serving).max(1));
+        }
+        target
+    }
+
+    /// A drain that is no longer wanted is cheaper to take back than a process is to start.
+    fn undo_drains(&mut self, turn: &mut Turn<'_>) {
+        let mut missing = self.missing();
+        for member in &mut self.members {
+            if missing == 0 {
+                break;
+            }
+            if member.drain_can_be_undone(turn.now) {
+                member.undo_drain(turn.out);
+                missing -= 1;
+            }
+        }
+        self.counts = self.count();
+    }
+
+    /// Drains stale processes for which there is a replacement, or that are not needed any more.
+    fn retire(&mut self, turn: &mut Turn<'_>) {
+        let counts = self.counts;
+        let spare = (counts.ready + counts.stale)
+            .saturating_sub(self.target.n)
+            .min(counts.stale);
+        self.drain_first(spare, Why::ScaleDown, turn, |m| m.stale.is_some());
+    }
+
+    /// Drains what is beyond `max` at once, and what is beyond the target bit by bit, as long as it is idle.
+    fn shed(&mut self, turn: &mut Turn<'_>) {
+        let (beyond_max, beyond_target) = self.excess();
+        self.drain_first(beyond_max, Why::ScaleDown, turn, |_| true);
+        let beyond_target = beyond_target.saturating_sub(beyond_max);
+        if beyond_target == 0 || turn.now < self.next_shed_at {
+            return;
+        }
+        let at_most = (self.counts.serving / 10).max(1).min(beyond_target);
+        let shed = self.drain_first(at_most, Why::ScaleDown, turn, |m| m.idle_since().is_some());
+        if shed > 0 {
+            self.next_shed_at = turn.now + SHED_EVERY;
+        }
+    }
+
+    /// How many processes there are beyond `max` and beyond the target, without a replacement that is coming up.
+    fn excess(&self) -> (u32, u32) {
+        let counts = self.counts;
+        let coming = u32::from(counts.stale > 0 && counts.serving > counts.stale + counts.ready);
+        let beyond = |n: u32| counts.serving.saturating_sub(n + coming);
+        (beyond(self.bounds().1), beyond(self.target.n))
+    }
+
+    /// Drains up to `n` serving processes that fit, and says how many. Stale ones go first, then the idle by how long they have
+    /// been, then those that are starting, the youngest first, and the busy ones last.
+    fn drain_first(
+        &mut self,
+        n: u32,
+        why: Why,
+        turn: &mut Turn<'_>,
+        fits: impl Fn(&Process) -> bool,
+    ) -> u32 {
+        if n == 0 {
+            return 0;
+        }
+        let mut order: Vec<_> = self
+            .members
+            .iter()
+            .enumerate()
+            .filter(|(_, member)| member.serves() && fits(member))
+            .map(|(index, member)| {
+                let oldest_first = member.proc.0;
+                let rank = match (member.idle_since(), member.phase) {
+                    (Some(since), _) => (0, since, oldest_first),
+                    (None, Phase::Starting) => (1, Time::ZERO, u64::MAX - oldest_first),
+                    (None, _) => (2, Time::ZERO, oldest_first),
+                };
+                (member.stale.is_none(), rank, index)
+            })
+            .collect();
+        order.sort_unstable();
+        order.truncate(n as usize);
+        for &(_, _, index) in &order {
+            if let Some(member) = self.members.get_mut(index) {
+                let why = member.stale.unwrap_or(why);
+                member.drain(why, turn.now, turn.out);
+            }
+        }
+        self.counts = self.count();
+        order.len() as u32
+    }
+
+    /// Whether one more process is wanted for this.
+    pub(super) fn wants(&self, need: Need, now: Time) -> bool {
+        let counts = self.counts;
+        let n = self.target.n;
+        let (min, max) = self.bounds();
+        // one above `max` while processes are replaced; those that drain count
+        let replacing = u32::from(counts.stale + counts.replaced > 0);
+        if n == 0
+            || counts.live >= max + replacing
+            || counts.hung > 0
+            || (self.restarts.is_failing() && counts.unproved > 0)
+            || self.restarts.waits_until(now).is_some()
+        {
+            return false;
+        }
+        match need {
+            Need::Min => counts.serving < n.min(min),
+            Need::Growth => counts.serving < n,
+            Need::Replacement => {
+                counts.stale > 0
+                    && counts.serving >= n
+                    && counts.serving == counts.ready + counts.stale
+            }
+        }
+    }
+
+    /// Starts one.
+    pub(super) fn spawn(&mut self, proc: ProcId, turn: &mut Turn<'_>) {
+        let slot = match self.vacant.pop_first() {
+            Some(slot) => {
+                self.restart_count += 1;
+                slot
+            }
+            None => self.lowest_free_slot(),
+        };
+        self.members.push(Process {
+            proc,
+            slot,
+            pool: Arc::clone(&self.pool),
+            pid: None,
+            started_at: turn.now,
+            registered_at: None,
+            phase: Phase::Starting,
+            stale: None,
+            proved: false,
+            load: None,
+            jobs_done: 0,
+            lifetime_factor: turn.jitter.between(0.9, 1.1),
+        });
+        self.counts.live += 1;
+        self.counts.serving += 1;
+        self.counts.starting += 1;
+        self.counts.unproved += 1;
+        turn.out.push(Action::Spawn {
+            proc,
+            slot,
+            pool: Arc::clone(&self.pool),
+        });
+    }
+
+    fn lowest_free_slot(&self) -> Slot {
+        let taken: BTreeSet<Slot> = self
+            .members
+            .iter()
+            .map(|member| member.slot)
+            .chain(self.done.iter().copied())
+            .collect();
+        let mut free = 1;
+        for Slot(slot) in taken {
+            if slot == free {
+                free += 1;
+            }
+        }
+        Slot(free)
+    }
+
+    /// A replacement is wanted and the machine has no room for it: a stale process goes first. This is the one case in which a
+    /// pool gets smaller while it is replaced, and not when new processes are known to die.
+    pub(super) fn make_room(&mut self, turn: &mut Turn<'_>) {
+        let leaving = self.counts.live > self.counts.serving;
+        if !leaving && !self.restarts.is_in_doubt() {
+            self.drain_first(1, Why::Reload, turn, |m| m.stale.is_some());
+        }
+    }
+
+    /// Notes when there will be something to do.
+    pub(super) fn settle(&mut self, now: Time) {
+        let processes = self.members.iter().filter_map(Process::due);
+        let wants = self.missing() > 0 || self.counts.stale > 0;
+        let restart = match wants {
+            true => self.restarts.waits_until(now),
+            false => None,
+        };
+        let (_, beyond_target) = self.excess();
+        let shed = (beyond_target > 0 && self.members.iter().any(|m| m.idle_since().is_some()))
+            .then_some(self.next_shed_at);
+        // a pool that is on its way out does not look at demand
+        let peak = match self.target.n {
+            0 => None,
+            _ => self.scaler.peak_falls_at(self.pool.scale.down_after),
+        };
+        self.due = processes
+            .chain([restart, shed, peak].into_iter().flatten())
+            .min();
+    }
+
+    /// Counts the processes anew.
+    pub(super) fn count(&self) -> Counts {
+        let mut counts = Counts::default();
+        let in_doubt = self.restarts.is_in_doubt();
+        for member in &self.members {
+            counts.live += 1;
+            if let Some(why) = member.leaving() {
+                counts.hung += u32::from(why == Why::NotRegistered);
+                counts.replaced += u32::from(member.stale.is_some());
+                continue;
+            }
+            let registered = member.registered_at.is_some();
+            counts.serving += 1;
+            counts.starting += u32::from(!registered);
+            counts.registered += u32::from(registered);
+            counts.busy += u32::from(member.busy());
+            if member.stale.is_some() {
+                counts.stale += 1;
+            } else {
+                counts.ready += u32::from(registered && (member.proved || !in_doubt));
+                counts.unproved += u32::from(!member.proved);
+            }
+        }
+        counts
+    }
+
+    fn member(&mut self, proc: ProcId) -> Option<&mut Process> {
+        self.dirty = true;
+        let index = self
+            .members
+            .binary_search_by_key(&proc, |member| member.proc)
+            .ok()?;
+        self.members.get_mut(index)
+    }
+
+    fn tell(&self, level: Level, slot: Option<Slot>, text: String, out: &mut Vec<Action>) {
+        out.push(Action::Tell(Tell {
+            level,
+            pool: self.pool.name.clone(),
+            slot,
+            text,
+        }));
+    }
+
+    // How it looks.
+
+    pub(super) fn view(&self, daemon: Daemon, now: Time) -> PoolView {
+        let gone_because = self.gone_because(daemon);
+        let failing = self.restarts.is_failing();
+        let (min, max) = self
+            .by_hand
+            .bounds
+            .unwrap_or((self.pool.min, self.pool.max));
+        PoolView {
+            name: self.pool.name.clone(),
+            command: line(&self.pool.command),
+            functions: self.pool.functions.clone(),
+            min,
+            max,
+            target: self.target.n,
+            reason: self.reason(gone_because, now),
+            state: match gone_because {
+                Some(Why::Stopped) => PoolState::Stopped,
+                Some(_) => PoolState::Leaving,
+                None if failing => PoolState::Failing,
+                None => PoolState::Running,
+            },
+            by_hand: match &self.by_hand {
+                ByHand { stopped: true, .. } => Some("stopped by hand".to_owned()),
+                ByHand {
+                    bounds: Some(_), ..
+                } => Some("scaled by hand".to_owned()),
+                ByHand { .. } => None,
+            },
+            restarts: self.restart_count,
+            last_exit: self.last_exit.clone(),
+            last_lines: match failing {
+                true => self.last_lines.clone(),
+                false => Vec::new(),
+            },
+            processes: self.process_views(now),
+        }
+    }
+
+    fn reason(&self, gone_because: Option<Why>, now: Time) -> String {
+        if let Some(why) = gone_because {
+            return why.text().to_owned();
+        }
+        let mut reason = match (self.waiting, self.by_hand.bounds) {
+            _ if self.restarts.is_failing() => self.restarts.reason(now),
+            (Waiting::Cap(cap), _) => {
+                format!("held: max_processes {cap} is reached, raise it to start more")
+            }
+            (_, Some((min, max))) if min == max => format!("held at {min} by hand"),
+            _ => self.target.reason.to_string(),
+        };
+        if !self.done.is_empty() {
+            reason.push_str(&format!(
+                "; {} ended and not started again, see restart",
+                self.done.len()
+            ));
+        }
+        reason
+    }
+
+    fn process_views(&self, now: Time) -> Vec<ProcessView> {
+        let mut views: Vec<ProcessView> =
+            self.members.iter().map(|member| member.view(now)).collect();
+        if let Some(until) = self.restarts.waits_until(now) {
+            let waiting = self.vacant.iter().take(self.missing() as usize);
+            views.extend(waiting.map(|&slot| ProcessView {
+                proc: 0,
+                slot,
+                pid: None,
+                state: ProcessState::Backoff,
+                up: Duration::ZERO,
+                leaving_because: None,
+                next_start_in: Some(until.since(now)),
+            }));
+        }
+        views.sort_by_key(|view| view.slot);
+        views
+    }
+}
+
+/// A command on one line, as it could be typed.
+fn line(command: &Command) -> String {
+    match command {
+        Command::Shell(line) | Command::RunShell(line) => line.clone(),
+        Command::Exec(words) | Command::Run(words) => {
+            shlex::try_join(words.iter().map(String::as_str)).unwrap_or_else(|_| words.join(" "))
+        }
+    }
+}

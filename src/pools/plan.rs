@@ -1,0 +1,358 @@
+//! What a reload would change, pool by pool.
+//!
+//! `gearpool check` prints it, the daemon's log tells it, and the supervisor acts on the same comparison, so that what is announced
+//! is what happens.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::scale::Seconds;
+use crate::config::{Command, Pool, Restart, Signal};
+
+/// What is different between two versions of a pool.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Change {
+    /// Keys of what is started: its processes have to be replaced.
+    pub rolled: Vec<&'static str>,
+    /// Keys that restart nothing, each as "max 30 → 10".
+    pub scaled: Vec<String>,
+}
+
+impl Change {
+    /// Compares two versions of a pool.
+    pub fn between(old: &Pool, new: &Pool) -> Change {
+        let mut change = Change::default();
+        if old == new {
+            return change;
+        }
+        if !old.starts_the_same(new) {
+            change.rolled = rolled_keys(old, new);
+        }
+        let scaled = [
+            ("min", old.min.to_string(), new.min.to_string()),
+            ("max", old.max.to_string(), new.max.to_string()),
+            (
+                "target_wait",
+                maybe(old.scale.target_wait),
+                maybe(new.scale.target_wait),
+            ),
+            (
+                "down_after",
+                time(old.scale.down_after),
+                time(new.scale.down_after),
+            ),
+            ("max_jobs", count(old.max_jobs), count(new.max_jobs)),
+            (
+                "max_lifetime",
+                maybe(old.max_lifetime),
+                maybe(new.max_lifetime),
+            ),
+            (
+                "start_timeout",
+                time(old.start_timeout),
+                time(new.start_timeout),
+            ),
+            (
+                "stop_timeout",
+                time(old.stop_timeout),
+                time(new.stop_timeout),
+            ),
+            (
+                "stop_signal",
+                signal(old.stop_signal).to_owned(),
+                signal(new.stop_signal).to_owned(),
+            ),
+            (
+                "restart",
+                restart(old.restart).to_owned(),
+                restart(new.restart).to_owned(),
+            ),
+        ];
+        change.scaled = scaled
+            .into_iter()
+            .filter(|(_, old, new)| old != new)
+            .map(|(key, old, new)| format!("{key} {old} → {new}"))
+            .collect();
+        if change.rolled.is_empty() && change.scaled.is_empty() {
+            change.scaled.push("other settings".to_owned());
+        }
+        change
+    }
+
+    /// Whether nothing is different.
+    pub fn is_none(&self) -> bool {
+        self.rolled.is_empty() && self.scaled.is_empty()
+    }
+}
+
+fn rolled_keys(old: &Pool, new: &Pool) -> Vec<&'static str> {
+    let key = |pool: &Pool| match pool.command {
+        Command::Exec(_) | Command::Shell(_) => "cmd",
+        Command::Run(_) | Command::RunShell(_) => "run",
+    };
+    let mut keys: Vec<&'static str> = [
+        (key(new), old.command != new.command),
+        ("functions", old.functions != new.functions),
+        ("cwd", old.cwd != new.cwd),
+        ("env", old.env != new.env),
+        ("env_file", old.env_file != new.env_file),
+        ("user", old.user != new.user),
+        ("group", old.group != new.group),
+        ("umask", old.umask != new.umask),
+        ("nice", old.nice != new.nice),
+        ("limits", old.limits != new.limits),
+        ("log", old.log != new.log),
+    ]
+    .into_iter()
+    .filter_map(|(key, differs)| differs.then_some(key))
+    .collect();
+    if keys.is_empty() {
+        keys.push("other settings");
+    }
+    keys
+}
+
+fn time(duration: Duration) -> String {
+    Seconds(duration).to_string()
+}
+
+fn maybe(duration: Option<Duration>) -> String {
+    duration.map_or_else(|| "none".to_owned(), time)
+}
+
+fn count(count: Option<u64>) -> String {
+    count.map_or_else(|| "none".to_owned(), |count| count.to_string())
+}
+
+const fn restart(restart: Restart) -> &'static str {
+    match restart {
+        Restart::Always => "always",
+        Restart::OnFailure => "on-failure",
+        Restart::Never => "never",
+    }
+}
+
+const fn signal(signal: Signal) -> &'static str {
+    match signal {
+        Signal::Hup => "HUP",
+        Signal::Int => "INT",
+        Signal::Quit => "QUIT",
+        Signal::Term => "TERM",
+        Signal::Usr1 => "USR1",
+        Signal::Usr2 => "USR2",
+        Signal::Kill => "KILL",
+    }
+}
+
+/// What is different between two files.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    /// Pools that are new.
+    pub added: Vec<Arc<Pool>>,
+    /// Names of pools that are drained and go.
+    pub removed: Vec<String>,
+    /// Pools of which only bounds, times and such are different: nothing is restarted.
+    pub scaled: Vec<(String, Change)>,
+    /// Pools of which what is started is different: their processes are replaced, new before old.
+    pub rolled: Vec<(String, Change)>,
+    /// Names of pools that are not touched.
+    pub unchanged: Vec<String>,
+}
+
+impl Plan {
+    /// Compares two files' pools, in the order of the new file.
+    pub fn between(old: &[Arc<Pool>], new: &[Arc<Pool>]) -> Plan {
+        let mut before: BTreeMap<&str, &Arc<Pool>> =
+            old.iter().map(|pool| (pool.name.as_str(), pool)).collect();
+        let mut plan = Plan::default();
+        for pool in new {
+            let Some(was) = before.remove(pool.name.as_str()) else {
+                plan.added.push(Arc::clone(pool));
+                continue;
+            };
+            let change = Change::between(was, pool);
+            let name = pool.name.clone();
+            if change.is_none() {
+                plan.unchanged.push(name);
+            } else if change.rolled.is_empty() {
+                plan.scaled.push((name, change));
+            } else {
+                plan.rolled.push((name, change));
+            }
+        }
+        plan.removed = old
+            .iter()
+            .filter(|pool| before.contains_key(pool.name.as_str()))
+            .map(|pool| pool.name.clone())
+            .collect();
+        plan
+    }
+
+    /// Whether nothing is different.
+    pub fn is_empty(&self) -> bool {
+        self.added.is_empty()
+            && self.removed.is_empty()
+            && self.scaled.is_empty()
+            && self.rolled.is_empty()
+    }
+}
+
+impl fmt::Display for Plan {
+    /// A line for each pool that is different, and none for the others.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut lines: Vec<(&str, &str, String)> = Vec::new();
+        for pool in &self.added {
+            lines.push((
+                "add",
+                &pool.name,
+                format!("(min {}, max {})", pool.min, pool.max),
+            ));
+        }
+        for (name, change) in &self.scaled {
+            lines.push(("scale", name, change.scaled.join(", ")));
+        }
+        for (name, change) in &self.rolled {
+            let mut what = vec![format!("{} changed", change.rolled.join(", "))];
+            what.extend(change.scaled.iter().cloned());
+            lines.push(("roll", name, what.join(", ")));
+        }
+        for name in &self.removed {
+            lines.push(("remove", name, String::new()));
+        }
+        if lines.is_empty() {
+            return write!(f, "no changes");
+        }
+        let width = lines
+            .iter()
+            .map(|(_, name, _)| name.chars().count())
+            .max()
+            .unwrap_or_default();
+        for (number, (verb, name, what)) in lines.iter().enumerate() {
+            if number > 0 {
+                writeln!(f)?;
+            }
+            let line = format!("{verb:<6}  {name:<width$}  {what}");
+            write!(f, "{}", line.trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Limits;
+
+    fn pool(name: &str) -> Pool {
+        Pool::new(name, Command::Exec(vec![name.to_owned()]))
+    }
+
+    fn arcs(pools: Vec<Pool>) -> Vec<Arc<Pool>> {
+        pools.into_iter().map(Arc::new).collect()
+    }
+
+    #[test]
+    fn the_lines_of_a_reload() {
+        let old = arcs(vec![
+            Pool {
+                max: 30,
+                ..pool("fetchURL")
+            },
+            pool("sendEmail"),
+            pool("old"),
+            pool("same"),
+        ]);
+        let mut email = pool("sendEmail");
+        email.env.insert("SMTP".to_owned(), "mx".to_owned());
+        email.nice = Some(5);
+        email.min = 2;
+        email.max = 2;
+        let new = arcs(vec![
+            Pool {
+                max: 4,
+                ..pool("resize")
+            },
+            Pool {
+                max: 10,
+                stop_timeout: Duration::from_secs(90),
+                ..pool("fetchURL")
+            },
+            pool("same"),
+            email,
+        ]);
+        let plan = Plan::between(&old, &new);
+        assert_eq!(plan.unchanged, ["same"]);
+        assert_eq!(
+            plan.to_string(),
+            "add     resize     (min 1, max 4)\n\
+             scale   fetchURL   max 30 → 10, stop_timeout 30 s → 90 s\n\
+             roll    sendEmail  env, nice changed, min 1 → 2, max 1 → 2\n\
+             remove  old"
+        );
+        let nothing = Plan::between(&new, &new);
+        assert!(nothing.is_empty());
+        assert_eq!(nothing.to_string(), "no changes");
+    }
+
+    /// Each setting of a pool changed alone: it is named, and it restarts processes exactly when they would start differently.
+    #[test]
+    fn every_key_is_named() {
+        type Edit = fn(&mut Pool);
+        let changes: Vec<(&str, Edit)> = vec![
+            ("cmd changed", |p| {
+                p.command = Command::Exec(vec!["b".into()])
+            }),
+            ("run changed", |p| {
+                p.command = Command::Run(vec!["b".into()])
+            }),
+            ("functions changed", |p| p.functions.push("b".into())),
+            ("cwd changed", |p| p.cwd = Some("b".into())),
+            ("env changed", |p| {
+                drop(p.env.insert("A".into(), "b".into()))
+            }),
+            ("env_file changed", |p| p.env_file = Some("b".into())),
+            ("user changed", |p| p.user = Some("b".into())),
+            ("group changed", |p| p.group = Some("b".into())),
+            ("umask changed", |p| p.umask = Some(0o22)),
+            ("nice changed", |p| p.nice = Some(1)),
+            ("limits changed", |p| {
+                p.limits = Limits {
+                    nofile: Some(9),
+                    ..Limits::default()
+                }
+            }),
+            ("log changed", |p| p.log.keep = 1),
+            ("min 1 → 0", |p| p.min = 0),
+            ("max 1 → 9", |p| p.max = 9),
+            ("max_jobs none → 100", |p| p.max_jobs = Some(100)),
+            ("max_lifetime none → 60 s", |p| {
+                p.max_lifetime = Some(Duration::from_secs(60))
+            }),
+            ("start_timeout 10 s → 60 s", |p| {
+                p.start_timeout = Duration::from_secs(60)
+            }),
+            ("stop_timeout 30 s → 60 s", |p| {
+                p.stop_timeout = Duration::from_secs(60)
+            }),
+            ("stop_signal TERM → INT", |p| p.stop_signal = Signal::Int),
+            ("restart always → never", |p| p.restart = Restart::Never),
+            ("target_wait none → 0.5 s", |p| {
+                p.scale.target_wait = Some(Duration::from_millis(500))
+            }),
+            ("down_after 30 s → 60 s", |p| {
+                p.scale.down_after = Duration::from_secs(60)
+            }),
+        ];
+        for (says, change) in changes {
+            let old = pool("a");
+            let mut new = pool("a");
+            change(&mut new);
+            let rolls = !old.starts_the_same(&new);
+            let plan = Plan::between(&[Arc::new(old)], &[Arc::new(new)]);
+            let verb = if rolls { "roll    a" } else { "scale   a" };
+            assert_eq!(plan.to_string(), format!("{verb}  {says}"));
+        }
+    }
+}
