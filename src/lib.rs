@@ -4,6 +4,8 @@
 
 pub mod cli;
 pub mod config;
+pub mod daemon;
+pub mod http;
 pub mod jobs;
 pub mod pools;
 pub mod proto;
