@@ -1,5 +1,14 @@
 //! The command line: one file a command, each with its arguments and a `run`.
 
+pub mod client;
+pub mod control;
+pub mod generate;
+pub mod nearest;
+pub mod pool_slot;
+pub mod server_section;
+pub mod status;
+pub mod terminal;
+
 use clap::{Parser, Subcommand};
 
 /// A Gearman job server that also starts, restarts and scales the worker processes that serve it.
@@ -13,7 +22,20 @@ pub struct Cli {
 
 /// The commands.
 #[derive(Debug, Subcommand)]
-pub enum Command {}
+#[expect(
+    missing_docs,
+    reason = "each one's arguments say what it does, and --help shows that"
+)]
+pub enum Command {
+    Status(status::StatusArgs),
+    Scale(control::ScaleArgs),
+    Start(control::StartArgs),
+    Stop(control::StopArgs),
+    Restart(control::RestartArgs),
+    Reload(control::ReloadArgs),
+    Completions(generate::CompletionsArgs),
+    Man(generate::ManArgs),
+}
 
 impl Cli {
     /// Does what the command line asks for, and returns the exit code.
@@ -21,7 +43,16 @@ impl Cli {
     /// # Errors
     /// A [`Failure`], which the binary prints.
     pub fn run(self) -> Result<u8, Failure> {
-        match self.command {}
+        match self.command {
+            Command::Status(args) => args.run(),
+            Command::Scale(args) => args.run(),
+            Command::Start(args) => args.run(),
+            Command::Stop(args) => args.run(),
+            Command::Restart(args) => args.run(),
+            Command::Reload(args) => args.run(),
+            Command::Completions(args) => args.run(),
+            Command::Man(args) => args.run(),
+        }
     }
 }
 
