@@ -3,6 +3,7 @@
 pub mod client;
 pub mod control;
 pub mod generate;
+pub mod logs;
 pub mod nearest;
 pub mod pool_slot;
 pub mod server_section;
@@ -28,6 +29,7 @@ pub struct Cli {
 )]
 pub enum Command {
     Status(status::StatusArgs),
+    Logs(logs::LogsArgs),
     Scale(control::ScaleArgs),
     Start(control::StartArgs),
     Stop(control::StopArgs),
@@ -45,6 +47,7 @@ impl Cli {
     pub fn run(self) -> Result<u8, Failure> {
         match self.command {
             Command::Status(args) => args.run(),
+            Command::Logs(args) => args.run(),
             Command::Scale(args) => args.run(),
             Command::Start(args) => args.run(),
             Command::Stop(args) => args.run(),
