@@ -6,6 +6,7 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod daemon;
+pub mod http;
 pub mod jobs;
 pub mod pools;
 pub mod proto;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use gearpool::cli::Cli;
+use gearpool::cli::{Cli, terminal};
 use gearpool::sys::guardian;
 
 fn main() -> ExitCode {
@@ -11,7 +11,7 @@ fn main() -> ExitCode {
     match Cli::parse().run() {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
-            eprintln!("gearpool: {failure}");
+            terminal::say(&failure.to_string());
             ExitCode::from(failure.exit_code())
         }
     }

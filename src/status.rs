@@ -1,6 +1,13 @@
 //! PURE. The one snapshot: jobs, pools and processes as they stood at one moment.
 //!
-//! Assembled in one place (the manager), read by everything that shows something, so that no two views can disagree.
+//! Assembled in one place (the manager), read by everything that shows something, so that no two views can disagree. [`table`] makes
+//! it the text of `gearpool status`, [`words`] its durations, sizes and names.
+
+mod grid;
+pub mod table;
+pub mod words;
+
+pub use grid::{Colour, Look};
 
 use std::time::Duration;
 
@@ -101,4 +108,23 @@ pub struct WorkerStatus {
     pub functions: Vec<String>,
     /// The jobs that it runs.
     pub jobs: Vec<JobStatus>,
+}
+
+impl Status {
+    /// What concerns one function: its line, the pools that serve it or have its name, and the other workers that can do it.
+    /// `None` when nothing here knows of it.
+    pub fn about(&self, function: &str) -> Option<Status> {
+        let serves = |functions: &[String]| functions.iter().any(|name| name == function);
+        let mut about = self.clone();
+        about.functions.retain(|load| load.name == function);
+        about
+            .pools
+            .retain(|pool| pool.pool.name == function || serves(&pool.pool.functions));
+        about
+            .other_workers
+            .retain(|worker| serves(&worker.functions));
+        let empty =
+            about.functions.is_empty() && about.pools.is_empty() && about.other_workers.is_empty();
+        (!empty).then_some(about)
+    }
 }

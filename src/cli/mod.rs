@@ -1,8 +1,17 @@
 //! The command line: one file a command, each with its arguments and a `run`.
 
+pub mod client;
+pub mod control;
+pub mod generate;
+pub mod logs;
+pub mod nearest;
+pub mod pool_slot;
 mod serve;
+pub mod server_section;
 mod servers;
+pub mod status;
 mod submit;
+pub mod terminal;
 mod work;
 
 use clap::{Parser, Subcommand};
@@ -20,12 +29,21 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 #[expect(
     missing_docs,
-    reason = "what a command does is said once, at its arguments; it is the help's text"
+    reason = "each one's arguments say what it does, and --help shows that"
 )]
 pub enum Command {
-    Serve(Box<serve::Args>),
-    Submit(submit::Args),
-    Work(work::Args),
+    Serve(Box<serve::ServeArgs>),
+    Status(status::StatusArgs),
+    Logs(logs::LogsArgs),
+    Scale(control::ScaleArgs),
+    Start(control::StartArgs),
+    Stop(control::StopArgs),
+    Restart(control::RestartArgs),
+    Reload(control::ReloadArgs),
+    Submit(submit::SubmitArgs),
+    Work(work::WorkArgs),
+    Completions(generate::CompletionsArgs),
+    Man(generate::ManArgs),
 }
 
 impl Cli {
@@ -35,9 +53,18 @@ impl Cli {
     /// A [`Failure`], which the binary prints.
     pub fn run(self) -> Result<u8, Failure> {
         match self.command {
-            Command::Serve(args) => serve::run(&args),
-            Command::Submit(args) => submit::run(args),
-            Command::Work(args) => work::run(args),
+            Command::Serve(args) => args.run(),
+            Command::Status(args) => args.run(),
+            Command::Logs(args) => args.run(),
+            Command::Scale(args) => args.run(),
+            Command::Start(args) => args.run(),
+            Command::Stop(args) => args.run(),
+            Command::Restart(args) => args.run(),
+            Command::Reload(args) => args.run(),
+            Command::Submit(args) => args.run(),
+            Command::Work(args) => args.run(),
+            Command::Completions(args) => args.run(),
+            Command::Man(args) => args.run(),
         }
     }
 }

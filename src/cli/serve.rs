@@ -26,7 +26,7 @@ SIGUSR1 ends when all running jobs have ended.";
 /// Run the job server, and the pools of a configuration file, in the foreground.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
-pub struct Args {
+pub struct ServeArgs {
     /// The YAML file of functions; without one this is a plain job server
     #[arg(short, long, value_name = "FILE", env = "GEARPOOL_CONFIG")]
     config: Option<PathBuf>,
@@ -107,20 +107,20 @@ pub struct Args {
     check_args: bool,
 }
 
-/// Runs the daemon until it is told to end.
-///
-/// # Errors
-/// A [`Failure`] for what kept it from starting.
-pub(super) fn run(args: &Args) -> Result<u8, Failure> {
-    let settings = args.settings()?;
-    if args.check_args {
-        return Ok(0);
+impl ServeArgs {
+    /// Runs the daemon until it is told to end.
+    ///
+    /// # Errors
+    /// A [`Failure`] for what kept it from starting.
+    pub fn run(self) -> Result<u8, Failure> {
+        let settings = self.settings()?;
+        if self.check_args {
+            return Ok(0);
+        }
+        daemon::run(settings)?;
+        Ok(0)
     }
-    daemon::run(settings)?;
-    Ok(0)
-}
 
-impl Args {
     fn settings(&self) -> Result<Settings, Failure> {
         let config = None;
         let listen = self.listen()?;

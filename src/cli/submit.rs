@@ -58,7 +58,7 @@ Exit status:
   2  the command line is wrong
   3  no server answers"
 )]
-pub struct Args {
+pub struct SubmitArgs {
     /// The function's name (unless -f gives it), then the workloads, each of which is a job
     #[arg(value_name = "WORKLOAD")]
     words: Vec<OsString>,
@@ -113,34 +113,36 @@ pub struct Args {
     servers: Servers,
 }
 
-/// Does it, and returns the exit code.
-///
-/// # Errors
-/// A [`Failure`]; jobs that failed are no error but exit code 1.
-pub(super) fn run(args: Args) -> Result<u8, Failure> {
-    let (order, source) = args.order()?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the event loop")?;
-    runtime.block_on(async {
-        let mut connection = args.servers.connect().await?;
-        greet(&mut connection).await?;
-        let mut client = Client {
-            order,
-            submitted: 0,
-            unanswered: VecDeque::new(),
-            running: HashMap::new(),
-            outstanding: 0,
-            report: Report::new(args.format(), io::stdout().lock()),
-        };
-        match client.run(&mut connection, source).await {
-            Ok(()) => Ok(u8::from(client.report.failed())),
-            // the reader of our output has seen enough, as in `gearpool submit … | head`
-            Err(error) if is_broken_pipe(&error) => Ok(1),
-            Err(error) => Err(Failure::Failed(error)),
-        }
-    })
+impl SubmitArgs {
+    /// Does it, and returns the exit code.
+    ///
+    /// # Errors
+    /// A [`Failure`]; jobs that failed are no error but exit code 1.
+    pub fn run(self) -> Result<u8, Failure> {
+        let (order, source) = self.order()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("cannot start the event loop")?;
+        runtime.block_on(async {
+            let mut connection = self.servers.connect().await?;
+            greet(&mut connection).await?;
+            let mut client = Client {
+                order,
+                submitted: 0,
+                unanswered: VecDeque::new(),
+                running: HashMap::new(),
+                outstanding: 0,
+                report: Report::new(self.format(), io::stdout().lock()),
+            };
+            match client.run(&mut connection, source).await {
+                Ok(()) => Ok(u8::from(client.report.failed())),
+                // the reader of our output has seen enough, as in `gearpool submit … | head`
+                Err(error) if is_broken_pipe(&error) => Ok(1),
+                Err(error) => Err(Failure::Failed(error)),
+            }
+        })
+    }
 }
 
 /// What is asked for with each workload.
@@ -152,7 +154,7 @@ struct Order {
     mode: Mode,
 }
 
-impl Args {
+impl SubmitArgs {
     fn order(&self) -> Result<(Order, Source), Failure> {
         let mut words = self.words.iter().cloned();
         let mut functions = self.functions.clone();

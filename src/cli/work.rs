@@ -47,7 +47,7 @@ Exit status:
   1  the server refused the worker, the command could not be started, or it was killed
   2  the command line is wrong, or there is no such command"
 )]
-pub struct Args {
+pub struct WorkArgs {
     /// A function's name; may be given more than once
     #[arg(short, long = "function", value_name = "NAME", required = true)]
     functions: Vec<String>,
@@ -85,55 +85,57 @@ enum Stop {
     Now,
 }
 
-/// Works until it is told to stop, and returns the exit code.
-///
-/// # Errors
-/// A [`Failure`].
-pub(super) fn run(args: Args) -> Result<u8, Failure> {
-    let addresses = args.servers.addresses()?;
-    if args.functions.iter().any(String::is_empty) {
-        return Err(Failure::Usage("a function has an empty name".into()));
-    }
-    let program = if args.shell {
-        Program::shell(&args.command)
-    } else {
-        Program::find(&args.command).map_err(Failure::Usage)?
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the event loop")?;
-    runtime.block_on(async {
-        let (stop, stopped) = watch::channel(Stop::No);
-        let stop = Arc::new(stop);
-        let terminate = signal(SignalKind::terminate()).context("cannot listen to SIGTERM")?;
-        let interrupt = signal(SignalKind::interrupt()).context("cannot listen to SIGINT")?;
-        tokio::spawn(listen(terminate, interrupt, Arc::clone(&stop)));
-        let worker = Arc::new(Worker {
-            functions: args.functions,
-            program,
-            hands: Mutex::new(args.count),
-            stop: Arc::clone(&stop),
-        });
-        let mut sessions = JoinSet::new();
-        for address in addresses {
-            let worker = Arc::clone(&worker);
-            let stopped = stopped.clone();
-            sessions.spawn(async move { worker.serve(&address, stopped).await });
+impl WorkArgs {
+    /// Works until it is told to stop, and returns the exit code.
+    ///
+    /// # Errors
+    /// A [`Failure`].
+    pub fn run(self) -> Result<u8, Failure> {
+        let addresses = self.servers.addresses()?;
+        if self.functions.iter().any(String::is_empty) {
+            return Err(Failure::Usage("a function has an empty name".into()));
         }
-        let mut result = Ok(0);
-        while let Some(ended) = sessions.join_next().await {
-            if let Err(error) = ended
-                .context("a session has broken off")
-                .and_then(|end| end)
-            {
-                // what one server refuses to us is for a person to see to, not to be half worked around
-                stop.send_if_modified(|stop| raise(stop, Stop::AfterJob));
-                result = result.and(Err(Failure::Failed(error)));
+        let program = if self.shell {
+            Program::shell(&self.command)
+        } else {
+            Program::find(&self.command).map_err(Failure::Usage)?
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("cannot start the event loop")?;
+        runtime.block_on(async {
+            let (stop, stopped) = watch::channel(Stop::No);
+            let stop = Arc::new(stop);
+            let terminate = signal(SignalKind::terminate()).context("cannot listen to SIGTERM")?;
+            let interrupt = signal(SignalKind::interrupt()).context("cannot listen to SIGINT")?;
+            tokio::spawn(listen(terminate, interrupt, Arc::clone(&stop)));
+            let worker = Arc::new(Worker {
+                functions: self.functions,
+                program,
+                hands: Mutex::new(self.count),
+                stop: Arc::clone(&stop),
+            });
+            let mut sessions = JoinSet::new();
+            for address in addresses {
+                let worker = Arc::clone(&worker);
+                let stopped = stopped.clone();
+                sessions.spawn(async move { worker.serve(&address, stopped).await });
             }
-        }
-        result
-    })
+            let mut result = Ok(0);
+            while let Some(ended) = sessions.join_next().await {
+                if let Err(error) = ended
+                    .context("a session has broken off")
+                    .and_then(|end| end)
+                {
+                    // what one server refuses to us is for a person to see to, not to be half worked around
+                    stop.send_if_modified(|stop| raise(stop, Stop::AfterJob));
+                    result = result.and(Err(Failure::Failed(error)));
+                }
+            }
+            result
+        })
+    }
 }
 
 fn raise(stop: &mut Stop, to: Stop) -> bool {

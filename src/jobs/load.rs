@@ -111,11 +111,18 @@ impl JobServer {
     /// How busy a connection is, unless it is gone.
     pub fn occupation(&self, conn: ConnId) -> Option<Occupation> {
         let conn = &self.conns[self.conns.key(conn)?];
-        let busy_since = conn.held.first().and_then(|&job| match self.jobs[job].place {
-            Place::Worker { since, .. } => Some(since),
-            Place::Lane { .. } | Place::Later { .. } => None,
-        });
-        Some(Occupation { busy_since, idle_since: conn.idle_since, jobs_done: conn.jobs_done })
+        let busy_since = conn
+            .held
+            .first()
+            .and_then(|&job| match self.jobs[job].place {
+                Place::Worker { since, .. } => Some(since),
+                Place::Lane { .. } | Place::Later { .. } => None,
+            });
+        Some(Occupation {
+            busy_since,
+            idle_since: conn.idle_since,
+            jobs_done: conn.jobs_done,
+        })
     }
 
     fn conn_load(&self, conn: &Conn) -> ConnLoad {

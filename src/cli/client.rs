@@ -1,0 +1,287 @@
+//! The client side of the control API: finds the daemon, and asks it one thing.
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::os::unix::net::UnixStream as BlockingStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use axum::body::Bytes;
+use clap::Args;
+use http_body_util::{BodyExt as _, Full};
+use hyper::client::conn::http1;
+use hyper::header::{CONTENT_TYPE, HOST};
+use hyper::{Method, Request};
+use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
+use tokio::net::UnixStream;
+
+use super::{Failure, server_section};
+use crate::config::Server;
+use crate::daemon::paths;
+use crate::http::Refused;
+use crate::status::Status;
+
+/// How long the daemon may take to answer. It answers from memory, but a reload reads files.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Which daemon is meant, when there are several on the machine.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Which daemon")]
+pub struct DaemonArgs {
+    /// The daemon's state folder, where its control socket is
+    ///
+    /// The one that it was started with, if it was started with one. The default is /var/lib/gearpool for root, else
+    /// $XDG_STATE_HOME/gearpool or ~/.local/state/gearpool.
+    #[arg(long, value_name = "DIR", env = "GEARPOOL_STATE_DIR")]
+    pub state_dir: Option<PathBuf>,
+
+    /// The daemon that runs with this configuration file
+    ///
+    /// Only its server section is read, for state_dir.
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// The daemon whose first port is this one
+    ///
+    /// A daemon on another port than 4730 has a default state folder of its own, with the port in its name.
+    #[arg(short, long, value_name = "PORT")]
+    pub port: Option<u16>,
+}
+
+/// A daemon's place, whether or not one is there.
+#[derive(Clone, Debug)]
+pub struct Daemon {
+    state_dir: PathBuf,
+    server: Server,
+    found_by: FoundBy,
+}
+
+/// Why the daemon is looked for there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum FoundBy {
+    Name,
+    File,
+    Default,
+}
+
+impl DaemonArgs {
+    /// The place that these arguments mean.
+    ///
+    /// # Errors
+    /// A configuration file that cannot be read.
+    pub fn locate(&self) -> Result<Daemon, Failure> {
+        let server = match (&self.config, &self.state_dir) {
+            (Some(file), _) => server_section::read(file)?,
+            (None, _) => Server::default(),
+        };
+        let found_by = match (&self.state_dir, &server.state_dir) {
+            (Some(_), _) => FoundBy::Name,
+            (None, Some(_)) => FoundBy::File,
+            (None, None) => FoundBy::Default,
+        };
+        Ok(Daemon {
+            state_dir: paths::state_dir(self.state_dir.as_deref(), &server, self.port),
+            server,
+            found_by,
+        })
+    }
+}
+
+impl Daemon {
+    /// Where the workers' output is, as far as that can be known without asking the daemon.
+    pub fn log_dir(&self) -> PathBuf {
+        let said = self.server.log_dir.clone();
+        said.unwrap_or_else(|| paths::default_log_dir(&self.state_dir))
+    }
+
+    /// The snapshot.
+    ///
+    /// # Errors
+    /// Those of [`Daemon::get`].
+    pub async fn status(&self) -> Result<Status, Failure> {
+        self.get("/status").await
+    }
+
+    /// Asks for what is at `path`.
+    ///
+    /// # Errors
+    /// [`Failure::NoDaemon`] where none listens, else [`Failure::Failed`] with the daemon's sentence.
+    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+        self.request(Method::GET, path, None).await
+    }
+
+    /// Gives the order at `path`, with a JSON body if it has one.
+    ///
+    /// # Errors
+    /// [`Failure::NoDaemon`] where none listens, else [`Failure::Failed`] with the daemon's sentence.
+    pub async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: Option<serde_json::Value>,
+    ) -> Result<T, Failure> {
+        self.request(Method::POST, path, body).await
+    }
+
+    async fn request<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<serde_json::Value>,
+    ) -> Result<T, Failure> {
+        let path_of_socket = paths::control_socket(&self.state_dir);
+        let stream = UnixStream::connect(&path_of_socket).await;
+        let stream = stream.map_err(|error| self.unreachable(&error))?;
+        let exchange = tokio::time::timeout(PATIENCE, exchange(stream, method, path, body));
+        let (code, bytes) = exchange.await.map_err(|_| {
+            let seconds = PATIENCE.as_secs();
+            anyhow!(
+                "the daemon at {} has not answered for {seconds} s",
+                path_of_socket.display()
+            )
+        })??;
+        if !code.is_success() {
+            let refused = serde_json::from_slice::<Refused>(&bytes);
+            let error = refused.map_or_else(
+                |_| format!("the daemon answers {code}"),
+                |refused| refused.error,
+            );
+            return Err(Failure::Failed(anyhow!(error)));
+        }
+        let answer = serde_json::from_slice(&bytes);
+        Ok(answer.context("the daemon's answer is not understood; is it of another version?")?)
+    }
+
+    fn unreachable(&self, error: &io::Error) -> Failure {
+        let path = self.state_dir.display();
+        match error.kind() {
+            ErrorKind::NotFound | ErrorKind::ConnectionRefused | ErrorKind::NotADirectory => {}
+            ErrorKind::PermissionDenied => {
+                return Failure::Failed(anyhow!(
+                    "the state folder {path} belongs to another user; only root and the user that the daemon runs as may control it"
+                ));
+            }
+            _ => {
+                return Failure::Failed(anyhow!(
+                    "cannot reach the daemon with the state folder {path}: {error}"
+                ));
+            }
+        }
+        let because = match self.found_by {
+            FoundBy::Name => "as --state-dir or GEARPOOL_STATE_DIR says",
+            FoundBy::File => "as the file's server.state_dir says",
+            FoundBy::Default => "the default",
+        };
+        let neighbours = neighbours(&self.state_dir);
+        let advice = match neighbours.as_slice() {
+            [] if self.found_by == FoundBy::Default => {
+                "start one with \"gearpool serve\", or say where it is with --state-dir DIR, -c FILE or -p PORT".to_owned()
+            }
+            [] => "start one with \"gearpool serve\"".to_owned(),
+            [one] => format!("one runs with --state-dir {}", one.display()),
+            several => {
+                let several: Vec<String> = several.iter().map(|one| one.display().to_string()).collect();
+                format!("some run with --state-dir {}", several.join(", "))
+            }
+        };
+        Failure::NoDaemon(format!(
+            "no gearpool runs with the state folder {path} ({because}); {advice}"
+        ))
+    }
+}
+
+/// Runs a client's future on this thread.
+///
+/// # Errors
+/// Those of the future, and of a system that has no room for a runtime.
+pub fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().build();
+    runtime
+        .context("cannot start the client's runtime")?
+        .block_on(future)
+}
+
+/// A text as one segment of a path.
+pub fn segment(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'~' => {
+                out.push(char::from(byte))
+            }
+            // The dot too: a segment of one or two of them would be taken for a way up.
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
+}
+
+async fn exchange(
+    stream: UnixStream,
+    method: Method,
+    path: &str,
+    body: Option<serde_json::Value>,
+) -> anyhow::Result<(hyper::StatusCode, Bytes)> {
+    let context = "the daemon closed the connection";
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+        .await
+        .context(context)?;
+    let driver = tokio::spawn(connection);
+    let mut request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header(HOST, "gearpool");
+    if body.is_some() {
+        request = request.header(CONTENT_TYPE, "application/json");
+    }
+    let body = body.map(|body| body.to_string()).unwrap_or_default();
+    let request = request.body(Full::new(Bytes::from(body)))?;
+    let answer = sender.send_request(request).await.context(context)?;
+    let code = answer.status();
+    let bytes = answer
+        .into_body()
+        .collect()
+        .await
+        .context(context)?
+        .to_bytes();
+    driver.abort();
+    Ok((code, bytes))
+}
+
+/// Other state folders beside this one in which a daemon answers.
+fn neighbours(state_dir: &Path) -> Vec<PathBuf> {
+    let Some(entries) = state_dir
+        .parent()
+        .and_then(|parent| fs::read_dir(parent).ok())
+    else {
+        return Vec::new();
+    };
+    let mut found: Vec<PathBuf> = entries
+        .flatten()
+        .filter(|entry| {
+            entry
+                .file_name()
+                .as_encoded_bytes()
+                .starts_with(b"gearpool")
+        })
+        .map(|entry| entry.path())
+        .filter(|path| path != state_dir)
+        .filter(|path| BlockingStream::connect(paths::control_socket(path)).is_ok())
+        .collect();
+    found.sort();
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_escaped_in_paths() {
+        assert_eq!(segment("fetchURL"), "fetchURL");
+        assert_eq!(segment("a/b ü.?"), "a%2Fb%20%C3%BC%2E%3F");
+        assert_eq!(segment(".."), "%2E%2E");
+    }
+}

@@ -1,0 +1,196 @@
+//! `gearpool scale`, `start`, `stop`, `restart` and `reload`: an order to the daemon, and its sentence back.
+
+use anyhow::Context as _;
+use clap::Args;
+
+use super::Failure;
+use super::client::{DaemonArgs, block_on, segment};
+use super::pool_slot::PoolSlot;
+use super::terminal;
+use crate::http::{Bounds, Done};
+
+/// Hold a pool at a number of processes, or between two
+///
+/// The pool grows at once; it shrinks as its processes become idle, and no running job is cut. This holds until the file changes the
+/// pool, or until "gearpool start POOL" gives it back to the file.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  gearpool scale fetchURL 10        ten processes, whatever the queue
+  gearpool scale fetchURL 5..40     never less than 5, never more than 40")]
+pub struct ScaleArgs {
+    /// The pool
+    pool: String,
+
+    /// How many processes: N, or MIN..MAX
+    #[arg(value_name = "N|MIN..MAX", value_parser = bounds)]
+    bounds: Bounds,
+
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Start a pool that was stopped by hand, and undo "scale"
+///
+/// From now on the pool has the size that its file says.
+#[derive(Debug, Args)]
+pub struct StartArgs {
+    /// The pool
+    pool: String,
+
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Stop a pool: its processes finish their jobs and end, and none is started
+///
+/// Its jobs stay queued. "gearpool start POOL" undoes it; so does a restart of the daemon.
+#[derive(Debug, Args)]
+pub struct StopArgs {
+    /// The pool
+    pool: String,
+
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Replace a pool's processes by new ones, or the one in a slot
+///
+/// One after the other, the new one first; the old one finishes its job. Use it after the workers' code has changed.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  gearpool restart fetchURL         all of its processes
+  gearpool restart fetchURL/3       the one in slot 3")]
+pub struct RestartArgs {
+    /// The pool, or one slot of it
+    #[arg(value_name = "POOL[/SLOT]")]
+    which: PoolSlot,
+
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Read the configuration file again and apply what is different
+///
+/// A pool that the change does not concern is not touched, and no running job is cut. When the file has an error, nothing changes,
+/// and all errors are printed. The daemon does the same by itself when the file changes, and on SIGHUP.
+#[derive(Debug, Args)]
+pub struct ReloadArgs {
+    #[command(flatten)]
+    common: Common,
+}
+
+/// What all orders have in common.
+#[derive(Debug, Args)]
+struct Common {
+    /// Print the answer as JSON
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    daemon: DaemonArgs,
+}
+
+impl ScaleArgs {
+    /// Gives the order.
+    ///
+    /// # Errors
+    /// No daemon, or its refusal.
+    pub fn run(self) -> Result<u8, Failure> {
+        let body = serde_json::to_value(self.bounds).context("cannot write JSON")?;
+        self.common.order(&on_pool(&self.pool, "scale"), Some(body))
+    }
+}
+
+impl StartArgs {
+    /// Gives the order.
+    ///
+    /// # Errors
+    /// No daemon, or its refusal.
+    pub fn run(self) -> Result<u8, Failure> {
+        self.common.order(&on_pool(&self.pool, "start"), None)
+    }
+}
+
+impl StopArgs {
+    /// Gives the order.
+    ///
+    /// # Errors
+    /// No daemon, or its refusal.
+    pub fn run(self) -> Result<u8, Failure> {
+        self.common.order(&on_pool(&self.pool, "stop"), None)
+    }
+}
+
+impl RestartArgs {
+    /// Gives the order.
+    ///
+    /// # Errors
+    /// No daemon, or its refusal.
+    pub fn run(self) -> Result<u8, Failure> {
+        let path = on_pool(&self.which.pool, "restart");
+        let path = match self.which.slot {
+            Some(slot) => format!("{path}?slot={slot}"),
+            None => path,
+        };
+        self.common.order(&path, None)
+    }
+}
+
+impl ReloadArgs {
+    /// Gives the order.
+    ///
+    /// # Errors
+    /// No daemon, or the file's problems.
+    pub fn run(self) -> Result<u8, Failure> {
+        self.common.order("/reload", None)
+    }
+}
+
+impl Common {
+    fn order(&self, path: &str, body: Option<serde_json::Value>) -> Result<u8, Failure> {
+        let daemon = self.daemon.locate()?;
+        let done: Done = block_on(daemon.post(path, body))?;
+        let text = if self.json {
+            serde_json::to_string(&done).context("cannot write JSON")?
+        } else {
+            done.message
+        };
+        terminal::print(&format!("{}\n", text.trim_end()))?;
+        Ok(0)
+    }
+}
+
+fn on_pool(pool: &str, order: &str) -> String {
+    format!("/pools/{}/{order}", segment(pool))
+}
+
+fn bounds(text: &str) -> Result<Bounds, String> {
+    let number = |text: &str| {
+        let error = |_| format!("\"{text}\" is not a number of processes; write 10, or 5..40");
+        text.trim().parse::<u32>().map_err(error)
+    };
+    let (min, max) = match text.split_once("..") {
+        Some((min, max)) => (number(min)?, number(max)?),
+        None => (number(text)?, number(text)?),
+    };
+    if min > max {
+        return Err(format!("{min} is more than {max}; write {max}..{min}"));
+    }
+    Ok(Bounds { min, max })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_size_is_one_number_or_two() {
+        assert_eq!(bounds("10"), Ok(Bounds { min: 10, max: 10 }));
+        assert_eq!(bounds("5..40"), Ok(Bounds { min: 5, max: 40 }));
+        for wrong in ["", "x", "-1", "5..", "..4", "40..5", "5...40"] {
+            assert!(bounds(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! Streams of bytes as prefixed lines, on one output.
+
+use std::time::{Duration, Instant};
+
+use crate::status::Colour;
+use crate::status::words::printable;
+
+/// A line that has no end yet is shown all the same after this time: the last words of a process often have none.
+const UNFINISHED: Duration = Duration::from_secs(1);
+/// Longer lines are shown in parts.
+const LONGEST: usize = 64 << 10;
+/// Told apart on any background: cyan, yellow, green, magenta, blue, bright cyan.
+const COLOURS: [&str; 6] = ["36", "33", "32", "35", "34", "96"];
+
+/// How the lines of one slot are marked.
+#[derive(Clone, Debug)]
+pub(super) enum Prefix {
+    /// Not at all, to the last byte.
+    None,
+    /// With the slot.
+    Slot {
+        /// `fetchURL/3`
+        name: String,
+        /// In its colour or not.
+        colour: Colour,
+        /// The slot's number, for its colour.
+        slot: u32,
+    },
+}
+
+/// The lines of one slot.
+#[derive(Debug)]
+pub(super) struct Lines {
+    prefix: Prefix,
+    unfinished: Vec<u8>,
+    since: Option<Instant>,
+}
+
+impl Prefix {
+    pub(super) fn slot(pool: &str, slot: u32, colour: Colour) -> Prefix {
+        Prefix::Slot {
+            name: format!("{}/{slot}", printable(pool)),
+            colour,
+            slot,
+        }
+    }
+}
+
+impl Lines {
+    pub(super) fn new(prefix: Prefix) -> Lines {
+        Lines {
+            prefix,
+            unfinished: Vec::new(),
+            since: None,
+        }
+    }
+
+    /// Takes bytes, and writes the lines that they finish to `out`.
+    pub(super) fn feed(&mut self, bytes: &[u8], now: Instant, out: &mut Vec<u8>) {
+        let Prefix::Slot { .. } = self.prefix else {
+            out.extend_from_slice(bytes);
+            return;
+        };
+        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
+            self.unfinished.extend_from_slice(part);
+            if part.ends_with(b"\n") || self.unfinished.len() >= LONGEST {
+                self.finish(out);
+            }
+        }
+        self.since = (!self.unfinished.is_empty()).then_some(now);
+    }
+
+    /// Writes a line that has waited long enough for its end.
+    pub(super) fn expire(&mut self, now: Instant, out: &mut Vec<u8>) {
+        if self
+            .since
+            .is_some_and(|since| now.duration_since(since) >= UNFINISHED)
+        {
+            self.finish(out);
+        }
+    }
+
+    /// Writes what there is, as a line.
+    pub(super) fn finish(&mut self, out: &mut Vec<u8>) {
+        self.since = None;
+        let Prefix::Slot { name, colour, slot } = &self.prefix else {
+            return;
+        };
+        if self.unfinished.is_empty() {
+            return;
+        }
+        match colour {
+            Colour::Off => out.extend_from_slice(format!("{name} | ").as_bytes()),
+            Colour::On => {
+                let code = COLOURS[*slot as usize % COLOURS.len()];
+                out.extend_from_slice(format!("\x1b[{code}m{name} |\x1b[0m ").as_bytes());
+            }
+        }
+        out.append(&mut self.unfinished);
+        if out.last() != Some(&b'\n') {
+            out.push(b'\n');
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(out: &mut Vec<u8>) -> String {
+        String::from_utf8(std::mem::take(out)).unwrap()
+    }
+
+    #[test]
+    fn a_line_is_marked_when_it_is_whole() {
+        let now = Instant::now();
+        let mut lines = Lines::new(Prefix::slot("fetchURL", 3, Colour::Off));
+        let mut out = Vec::new();
+        lines.feed(b"a\nb", now, &mut out);
+        assert_eq!(text(&mut out), "fetchURL/3 | a\n");
+        lines.expire(now + UNFINISHED / 2, &mut out);
+        lines.feed(b"c\n\n", now, &mut out);
+        assert_eq!(text(&mut out), "fetchURL/3 | bc\nfetchURL/3 | \n");
+        lines.feed(b"dying", now, &mut out);
+        lines.expire(now + UNFINISHED, &mut out);
+        assert_eq!(text(&mut out), "fetchURL/3 | dying\n");
+        lines.finish(&mut out);
+        assert_eq!(text(&mut out), "");
+    }
+
+    #[test]
+    fn without_a_prefix_every_byte_is_the_same() {
+        let mut lines = Lines::new(Prefix::None);
+        let mut out = Vec::new();
+        lines.feed(b"a\nb\xff", Instant::now(), &mut out);
+        lines.finish(&mut out);
+        assert_eq!(out, b"a\nb\xff");
+    }
+
+    #[test]
+    fn a_line_without_an_end_takes_no_more_than_its_share_of_memory() {
+        let mut lines = Lines::new(Prefix::slot("p", 1, Colour::On));
+        let mut out = Vec::new();
+        lines.feed(&vec![b'x'; LONGEST], Instant::now(), &mut out);
+        assert!(text(&mut out).starts_with("\x1b[33mp/1 |\x1b[0m xxx"));
+        assert!(lines.unfinished.is_empty());
+    }
+}

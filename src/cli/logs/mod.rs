@@ -1,0 +1,298 @@
+//! `gearpool logs`: what the workers wrote.
+//!
+//! Reads the files itself, so it works while no daemon runs; a running one is asked only where they are.
+
+mod files;
+mod lines;
+mod tail;
+
+use std::collections::BTreeMap;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, anyhow};
+use clap::Args;
+
+use self::files::SlotLog;
+use self::lines::{Lines, Prefix};
+use self::tail::Tail;
+use super::Failure;
+use super::client::{DaemonArgs, block_on};
+use super::nearest::nearest;
+use super::pool_slot::PoolSlot;
+use super::terminal::{self, Reader};
+use crate::status::Colour;
+
+/// How often the files are looked at.
+const LOOK: Duration = Duration::from_millis(100);
+/// So many bytes are written at once.
+const BURST: usize = 1 << 20;
+
+/// Print what the workers wrote, and follow it
+///
+/// Each slot has a log of its own, standard output and standard error together, which stays the same when its process is replaced.
+/// With several slots each line begins with its slot; one slot's log is printed to the byte. It works without a running daemon too.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  gearpool logs                     the last 10 lines of every slot of every pool
+  gearpool logs -f fetchURL         the same of one pool, and what comes, until Ctrl-C
+  gearpool logs -n 200 fetchURL/3   the last 200 lines of slot 3
+  gearpool logs -f | grep -i error")]
+pub struct LogsArgs {
+    /// The pool, or one slot of it; all pools if it is missing
+    #[arg(value_name = "POOL[/SLOT]")]
+    which: Option<PoolSlot>,
+
+    /// Go on with what is written from now on, by slots that come later too
+    #[arg(short, long)]
+    follow: bool,
+
+    /// How many lines of each slot to begin with
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 10)]
+    lines: usize,
+
+    #[command(flatten)]
+    daemon: DaemonArgs,
+}
+
+/// What is known before the first file is read.
+#[derive(Debug)]
+struct Place {
+    log_dir: PathBuf,
+    /// The pools that a running daemon has; some may not have written anything yet.
+    pools: Vec<String>,
+}
+
+/// All logs that were asked for, on their way to standard output.
+#[derive(Debug)]
+struct Logs {
+    log_dir: PathBuf,
+    which: Option<PoolSlot>,
+    colour: Colour,
+    slots: BTreeMap<SlotLog, Slot>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    tail: Tail,
+    lines: Lines,
+    /// Whether the last look failed: what cannot be read is said once, not at every look.
+    failed: bool,
+}
+
+impl LogsArgs {
+    /// Prints the last lines, and follows.
+    ///
+    /// # Errors
+    /// A pool or slot that there is not, or files that cannot be read.
+    pub fn run(self) -> Result<u8, Failure> {
+        block_on(async {
+            let place = self.place().await?;
+            let missing = self.check(&place)?;
+            let mut logs = Logs {
+                log_dir: place.log_dir,
+                which: self.which,
+                colour: terminal::look().colour,
+                slots: BTreeMap::new(),
+            };
+            let reader = logs.begin(self.lines, self.follow)?;
+            if let Some(missing) = missing {
+                terminal::say(&missing);
+            }
+            if reader == Reader::Gone || !self.follow {
+                return Ok(0);
+            }
+            tokio::select! {
+                // In this order: Ctrl-C is listened for before the first look, which does not pause.
+                biased;
+                _ = tokio::signal::ctrl_c() => Ok(0),
+                followed = logs.follow() => followed,
+            }
+        })
+    }
+
+    /// Asks the daemon where the logs are and which pools there are; without one, the arguments say where.
+    async fn place(&self) -> Result<Place, Failure> {
+        let daemon = self.daemon.locate()?;
+        Ok(match daemon.status().await {
+            Ok(status) => Place {
+                log_dir: PathBuf::from(status.server.log_dir),
+                pools: status
+                    .pools
+                    .into_iter()
+                    .map(|pool| pool.pool.name)
+                    .collect(),
+            },
+            Err(_) => Place {
+                log_dir: daemon.log_dir(),
+                pools: Vec::new(),
+            },
+        })
+    }
+
+    /// Whether what was asked for is there. What may still come is no error: a sentence about it is returned.
+    fn check(&self, place: &Place) -> Result<Option<String>, Failure> {
+        let log_dir = &place.log_dir;
+        let logged = files::pools(log_dir).with_context(|| unreadable(log_dir))?;
+        let Some(PoolSlot { pool, slot }) = &self.which else {
+            let none = logged
+                .is_empty()
+                .then(|| format!("no worker has written to {} yet", log_dir.display()));
+            return match none {
+                Some(none) if place.pools.is_empty() && !self.follow => {
+                    Err(Failure::Failed(anyhow!(none)))
+                }
+                none => Ok(none),
+            };
+        };
+        if !logged.contains(pool) && !place.pools.contains(pool) {
+            let names = logged.iter().chain(&place.pools).map(String::as_str);
+            let hint = nearest(pool, names);
+            let log_dir = log_dir.display();
+            return Err(Failure::Failed(anyhow!(
+                "no pool \"{pool}\" has logs in {log_dir}{hint}"
+            )));
+        }
+        let slots = files::slots(log_dir, pool).with_context(|| unreadable(log_dir))?;
+        match slot {
+            None if slots.is_empty() => Ok(Some(format!("{pool} has not written anything yet"))),
+            Some(slot) if !slots.iter().any(|log| log.slot == *slot) => {
+                let there: Vec<String> = slots.iter().map(|log| log.slot.to_string()).collect();
+                let there = if there.is_empty() {
+                    "none".to_owned()
+                } else {
+                    there.join(", ")
+                };
+                let text = format!(
+                    "no process has written in {pool}/{slot} yet; the slots with a log are: {there}"
+                );
+                if self.follow {
+                    Ok(Some(text))
+                } else {
+                    Err(Failure::Failed(anyhow!(text)))
+                }
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+impl Logs {
+    /// The last lines of every slot, one slot after the other.
+    fn begin(&mut self, lines: usize, follow: bool) -> Result<Reader, Failure> {
+        let now = Instant::now();
+        let mut out = Vec::new();
+        for log in self.find().with_context(|| unreadable(&self.log_dir))? {
+            let context = || unreadable(&log.path);
+            let (tail, text) = Tail::last_lines(log.path.clone(), lines).with_context(context)?;
+            let mut slot = self.slot(&log, tail);
+            slot.lines.feed(&text, now, &mut out);
+            if !follow {
+                slot.lines.finish(&mut out);
+            }
+            if write_out(&mut out)? == Reader::Gone {
+                return Ok(Reader::Gone);
+            }
+            self.slots.insert(log, slot);
+        }
+        Ok(Reader::There)
+    }
+
+    async fn follow(&mut self) -> Result<u8, Failure> {
+        // Asked too while there is nothing to write: `logs -f | head` is to end with head.
+        while self.look()? == Reader::There && terminal::asked() == Reader::There {
+            tokio::time::sleep(LOOK).await;
+        }
+        Ok(0)
+    }
+
+    /// What is new in all logs, and all new logs.
+    fn look(&mut self) -> Result<Reader, Failure> {
+        for log in self.find().with_context(|| unreadable(&self.log_dir))? {
+            if !self.slots.contains_key(&log) {
+                let tail = Tail::from_start(log.path.clone());
+                let slot = self.slot(&log, tail);
+                self.slots.insert(log, slot);
+            }
+        }
+        let now = Instant::now();
+        let mut out = Vec::new();
+        for (log, slot) in &mut self.slots {
+            let Slot {
+                tail,
+                lines,
+                failed,
+            } = slot;
+            // A burst goes out as it is read, so that it takes no memory of its own size.
+            let mut written = Ok(Reader::There);
+            let read = tail.read(|bytes| {
+                lines.feed(bytes, now, &mut out);
+                if out.len() >= BURST && matches!(written, Ok(Reader::There)) {
+                    written = write_out(&mut out);
+                }
+            });
+            lines.expire(now, &mut out);
+            if written? == Reader::Gone || write_out(&mut out)? == Reader::Gone {
+                return Ok(Reader::Gone);
+            }
+            match read {
+                Ok(()) => *failed = false,
+                Err(error) if !*failed => {
+                    terminal::say(&format!("{}: {error}", unreadable(&log.path)));
+                    *failed = true;
+                }
+                Err(_) => {}
+            }
+        }
+        Ok(Reader::There)
+    }
+
+    fn find(&self) -> io::Result<Vec<SlotLog>> {
+        let pools = match &self.which {
+            Some(which) => vec![which.pool.clone()],
+            None => files::pools(&self.log_dir)?,
+        };
+        let wanted = self.which.as_ref().and_then(|which| which.slot);
+        let mut found = Vec::new();
+        for pool in pools {
+            let slots = files::slots(&self.log_dir, &pool)?;
+            found.extend(
+                slots
+                    .into_iter()
+                    .filter(|log| wanted.is_none_or(|slot| slot == log.slot)),
+            );
+        }
+        Ok(found)
+    }
+
+    fn slot(&self, log: &SlotLog, tail: Tail) -> Slot {
+        let prefix = match &self.which {
+            Some(PoolSlot { slot: Some(_), .. }) => Prefix::None,
+            Some(PoolSlot { slot: None, .. }) | None => {
+                Prefix::slot(&log.pool, log.slot, self.colour)
+            }
+        };
+        Slot {
+            tail,
+            lines: Lines::new(prefix),
+            failed: false,
+        }
+    }
+}
+
+/// Writes what has been gathered, and empties it.
+fn write_out(out: &mut Vec<u8>) -> Result<Reader, Failure> {
+    if out.is_empty() {
+        return Ok(Reader::There);
+    }
+    let mut stdout = io::stdout().lock();
+    let written = stdout.write_all(out).and_then(|()| stdout.flush());
+    out.clear();
+    terminal::reader(written)
+}
+
+fn unreadable(path: &Path) -> String {
+    format!("cannot read {}", path.display())
+}

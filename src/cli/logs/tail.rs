@@ -1,0 +1,274 @@
+//! One slot's log as a stream of bytes: its last lines, then what comes, through every rotation.
+//!
+//! The file stays open, so what was written before a rename is read after it. When the name leads to another file, the one that is
+//! open is read to its end, then every one that is younger, so that several rotations between two looks lose nothing either.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom};
+use std::path::PathBuf;
+
+use super::files::{FileId, Generation, generations};
+
+const BLOCK: u64 = 64 << 10;
+
+/// A log, read up to some point.
+#[derive(Debug)]
+pub(super) struct Tail {
+    path: PathBuf,
+    /// The file that was the youngest at the last look; its cursor is where reading goes on.
+    open: Option<Open>,
+}
+
+#[derive(Debug)]
+struct Open {
+    id: FileId,
+    file: File,
+}
+
+impl Tail {
+    /// The log from its first byte: one that appears while it is watched.
+    pub(super) fn from_start(path: PathBuf) -> Tail {
+        Tail { path, open: None }
+    }
+
+    /// The log's last lines, out of the older files too when the youngest has too few; reading goes on after them.
+    pub(super) fn last_lines(path: PathBuf, lines: usize) -> io::Result<(Tail, Vec<u8>)> {
+        let mut parts: Vec<Vec<u8>> = Vec::new();
+        let mut missing = lines;
+        let mut open = None;
+        for Generation { id, mut file, .. } in generations(&path)? {
+            let (part, found) = last_lines(&mut file, missing)?;
+            missing -= found;
+            parts.push(part);
+            // The youngest comes first.
+            open.get_or_insert(Open { id, file });
+            if missing == 0 {
+                break;
+            }
+        }
+        parts.reverse();
+        Ok((Tail { path, open }, parts.concat()))
+    }
+
+    /// Gives `take` what has been written since the last time.
+    pub(super) fn read(&mut self, mut take: impl FnMut(&[u8])) -> io::Result<()> {
+        if let Some(open) = &mut self.open {
+            open.read(&mut take)?;
+        }
+        let there = match fs::metadata(&self.path) {
+            Ok(there) => FileId::of(&there),
+            // Between the two steps of a rotation, or removed: what is open is still written to.
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        if self.open.as_ref().is_some_and(|open| open.id == there) {
+            return Ok(());
+        }
+        let mut younger = generations(&self.path)?;
+        if let Some(open) = &mut self.open {
+            // Nothing is written to it any more, now that there is a younger one; the last read may have been just before that.
+            open.read(&mut take)?;
+            match younger.iter().position(|one| one.id == open.id) {
+                Some(place) => younger.truncate(place),
+                None => {
+                    // It has been deleted, as the oldest or by a person. Of the others, those that were there before it have been read.
+                    let written = open.file.metadata()?.modified()?;
+                    younger.retain(|one| {
+                        let modified = one.file.metadata().and_then(|metadata| metadata.modified());
+                        modified.is_ok_and(|modified| modified >= written)
+                    });
+                }
+            }
+        }
+        for Generation { id, file, .. } in younger.into_iter().rev() {
+            let mut open = Open { id, file };
+            open.read(&mut take)?;
+            self.open = Some(open);
+        }
+        Ok(())
+    }
+}
+
+impl Open {
+    fn read(&mut self, take: &mut impl FnMut(&[u8])) -> io::Result<()> {
+        // Someone emptied it in place: what is there now is new.
+        if self.file.metadata()?.len() < self.file.stream_position()? {
+            self.file.rewind()?;
+        }
+        let mut block = vec![0; BLOCK as usize];
+        loop {
+            match self.file.read(&mut block) {
+                Ok(0) => return Ok(()),
+                Ok(length) => take(&block[..length]),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+/// The last so many lines of a file as it is now, how many there were, and the cursor after them. A line without its end is one too.
+fn last_lines(file: &mut File, lines: usize) -> io::Result<(Vec<u8>, usize)> {
+    let end = file.seek(SeekFrom::End(0))?;
+    let mut start = end;
+    // A line begins at the file's start, and after every line feed but the last byte.
+    let mut found = 0;
+    let mut block = Vec::new();
+    'blocks: while start > 0 && lines > 0 {
+        let from = start.saturating_sub(BLOCK);
+        file.seek(SeekFrom::Start(from))?;
+        block.resize((start - from) as usize, 0);
+        file.read_exact(&mut block)?;
+        for (index, byte) in block.iter().enumerate().rev() {
+            let after = from + index as u64 + 1;
+            if *byte == b'\n' && after < end {
+                found += 1;
+                if found == lines {
+                    start = after;
+                    break 'blocks;
+                }
+            }
+        }
+        start = from;
+        if start == 0 {
+            found += 1;
+        }
+    }
+    let mut text = vec![0; (end - start) as usize];
+    file.seek(SeekFrom::Start(start))?;
+    file.read_exact(&mut text)?;
+    Ok((text, found))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::OpenOptions;
+    use std::io::Write as _;
+    use std::path::Path;
+
+    use super::*;
+
+    fn append(path: &Path, text: &str) {
+        let mut file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(path)
+            .unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+    }
+
+    /// As the daemon does it.
+    fn rotate(path: &Path, keep: u32) {
+        let old = |age: u32| PathBuf::from(format!("{}.{age}", path.display()));
+        for age in (1..keep).rev() {
+            let _ = fs::rename(old(age), old(age + 1));
+        }
+        fs::rename(path, old(1)).unwrap();
+        File::create(path).unwrap();
+    }
+
+    fn new(tail: &mut Tail) -> String {
+        let mut text = Vec::new();
+        tail.read(|bytes| text.extend_from_slice(bytes)).unwrap();
+        String::from_utf8(text).unwrap()
+    }
+
+    fn log() -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("1.log");
+        (folder, path)
+    }
+
+    #[test]
+    fn the_last_lines_of_a_file() {
+        let (_folder, path) = log();
+        for (text, lines, last) in [
+            ("", 3, ""),
+            ("a\nb\nc\n", 2, "b\nc\n"),
+            ("a\nb\nc", 2, "b\nc"),
+            ("a\nb\nc\n", 9, "a\nb\nc\n"),
+            ("a\nb\nc\n", 0, ""),
+            ("\n\n\n", 2, "\n\n"),
+            ("a", 1, "a"),
+        ] {
+            fs::write(&path, text).unwrap();
+            let (_, bytes) = Tail::last_lines(path.clone(), lines).unwrap();
+            assert_eq!(String::from_utf8(bytes).unwrap(), last, "{text:?} {lines}");
+        }
+        let line = format!("{}\n", "x".repeat(999));
+        fs::write(&path, line.repeat(500)).unwrap();
+        let (_, bytes) = Tail::last_lines(path, 200).unwrap();
+        assert_eq!(bytes, line.repeat(200).as_bytes());
+    }
+
+    #[test]
+    fn older_files_give_what_is_missing() {
+        let (_folder, path) = log();
+        append(&path, "1\n2\n");
+        rotate(&path, 3);
+        append(&path, "3\n4\n");
+        rotate(&path, 3);
+        append(&path, "5\n");
+        let (mut tail, bytes) = Tail::last_lines(path.clone(), 4).unwrap();
+        assert_eq!(bytes, b"2\n3\n4\n5\n");
+        append(&path, "6\n");
+        assert_eq!(new(&mut tail), "6\n");
+        let (_, bytes) = Tail::last_lines(path, 100).unwrap();
+        assert_eq!(bytes, b"1\n2\n3\n4\n5\n6\n");
+    }
+
+    #[test]
+    fn rotations_between_two_looks_lose_nothing() {
+        let (_folder, path) = log();
+        append(&path, "old\n");
+        let (mut tail, _) = Tail::last_lines(path.clone(), 0).unwrap();
+        append(&path, "1\n");
+        rotate(&path, 5);
+        append(&path, "2\n");
+        rotate(&path, 5);
+        append(&path, "3\n");
+        rotate(&path, 5);
+        append(&path, "4\n");
+        assert_eq!(new(&mut tail), "1\n2\n3\n4\n");
+        assert_eq!(new(&mut tail), "");
+        append(&path, "5\n");
+        assert_eq!(new(&mut tail), "5\n");
+    }
+
+    #[test]
+    fn a_file_that_was_dropped_as_the_oldest_is_still_read_to_its_end() {
+        let (_folder, path) = log();
+        append(&path, "old\n");
+        let (mut tail, _) = Tail::last_lines(path.clone(), 0).unwrap();
+        append(&path, "1\n");
+        for number in 2..=4 {
+            rotate(&path, 2);
+            append(&path, &format!("{number}\n"));
+        }
+        assert_eq!(new(&mut tail), "1\n2\n3\n4\n");
+    }
+
+    #[test]
+    fn an_emptied_file_starts_again_and_a_removed_one_waits() {
+        let (_folder, path) = log();
+        append(&path, "old\n");
+        let (mut tail, _) = Tail::last_lines(path.clone(), 0).unwrap();
+        fs::write(&path, "1\n").unwrap();
+        assert_eq!(new(&mut tail), "1\n");
+        fs::remove_file(&path).unwrap();
+        assert_eq!(new(&mut tail), "");
+        append(&path, "2\n");
+        assert_eq!(new(&mut tail), "2\n");
+    }
+
+    #[test]
+    fn a_log_that_appears_is_read_from_its_first_byte() {
+        let (_folder, path) = log();
+        let mut tail = Tail::from_start(path.clone());
+        assert_eq!(new(&mut tail), "");
+        append(&path, "1\n");
+        rotate(&path, 5);
+        append(&path, "2\n");
+        assert_eq!(new(&mut tail), "1\n2\n");
+    }
+}

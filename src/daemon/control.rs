@@ -1,0 +1,63 @@
+//! What an operator may ask of the manager, as values on a channel.
+//!
+//! Whoever takes orders (the control API, the admin protocol, signals) sends these; the manager's loop carries them out and answers each
+//! with a sentence. Nobody else touches the pools.
+
+use tokio::sync::oneshot;
+
+use crate::pools::{Slot, Stop};
+use crate::status::Status;
+
+/// Where the manager's answer goes: a sentence for the operator, of what was done or of why it was not. Whoever asked may have
+/// gone meanwhile, so a failed send means nothing.
+pub type Reply = oneshot::Sender<Result<String, String>>;
+
+/// An order, with the place for its answer.
+#[derive(Debug)]
+pub enum Control {
+    /// Take a snapshot.
+    Status(oneshot::Sender<Status>),
+    /// Read the file again and apply the differences; answered with the plan, or with all of the file's problems.
+    Reload(Reply),
+    /// Keep a pool between two sizes until the file changes it.
+    Scale {
+        /// The pool.
+        pool: String,
+        /// At least so many processes.
+        min: u32,
+        /// At most so many; not less than `min`.
+        max: u32,
+        /// Where the answer goes.
+        reply: Reply,
+    },
+    /// Undo `Stop` or `Scale`.
+    Start {
+        /// The pool.
+        pool: String,
+        /// Where the answer goes.
+        reply: Reply,
+    },
+    /// Drain a pool's processes and start none until `Start`.
+    Stop {
+        /// The pool.
+        pool: String,
+        /// Where the answer goes.
+        reply: Reply,
+    },
+    /// Replace a pool's processes, or the one in a slot: new before old, each drained.
+    Restart {
+        /// The pool.
+        pool: String,
+        /// One slot; `None` is all of them.
+        slot: Option<Slot>,
+        /// Where the answer goes.
+        reply: Reply,
+    },
+    /// Drain everything and end.
+    ShutDown {
+        /// How long the jobs may take.
+        how: Stop,
+        /// Where the answer goes: at once, not when the daemon has ended.
+        reply: Reply,
+    },
+}

@@ -1,0 +1,26 @@
+//! The control API: HTTP and JSON over a Unix socket that only root and the daemon's own user may use.
+//!
+//! It decides nothing. A handler turns a request into a [`Control`], sends it to the manager, and the manager's sentence back.
+//!
+//! | request | body | answer |
+//! | --- | --- | --- |
+//! | `GET /status` | | [`Status`](crate::status::Status) |
+//! | `POST /reload` | | [`Done`], 422 with all problems of the file |
+//! | `POST /pools/{pool}/scale` | [`Bounds`] | [`Done`] |
+//! | `POST /pools/{pool}/start` | | [`Done`] |
+//! | `POST /pools/{pool}/stop` | | [`Done`] |
+//! | `POST /pools/{pool}/restart[?slot=N]` | | [`Done`] |
+//!
+//! What was not done is an [`Error`](Refused): 400 for a request that makes no sense, 403 for a stranger, 404 for a pool that there is not, 409 for
+//! what the manager refuses, 503 while the daemon is ending.
+
+mod api;
+mod body;
+mod socket;
+
+pub use api::serve;
+pub use body::{Bounds, Done, Refused};
+pub use socket::{BindError, bind};
+
+#[cfg(doc)]
+use crate::daemon::control::Control;

@@ -1,0 +1,320 @@
+//! PURE. The snapshot as the text of `gearpool status`.
+//!
+//! Says what is wrong before what is well: a file that was not taken over, a pool that fails, a queue that nobody works on. Every name
+//! is made [`printable`] first.
+
+use super::grid::{Cell, Column, Grid, Look, Paint, Side};
+use super::words::{bytes, count, duration, printable};
+use super::{JobStatus, MemberStatus, PoolStatus, ServerStatus, Status};
+use crate::jobs::load::FunctionLoad;
+use crate::pools::view::{PoolState, ProcessState};
+
+/// The whole table, with a line feed at the end.
+pub fn render(status: &Status, look: Look) -> String {
+    let mut out = server(&status.server, look);
+    out.push('\n');
+    out.push_str(&functions(&status.functions, look));
+    if status.pools.is_empty() && status.server.config.is_none() {
+        let text = "no pools: started with a file (gearpool serve -c workers.yaml), it runs the workers too";
+        out.push('\n');
+        out.push_str(&look.sentence(text, 0, Paint::Dim));
+    }
+    out.push_str(&pools(&status.pools, look));
+    if !status.other_workers.is_empty() {
+        out.push('\n');
+        out.push_str(&other_workers(status, look));
+    }
+    out
+}
+
+fn server(server: &ServerStatus, look: Look) -> String {
+    let config = server.config.as_deref().unwrap_or("no config file");
+    let mut parts = vec![
+        Cell::new(format!("gearpool {}", server.version), Paint::Bold),
+        Cell::plain(format!("pid {}", server.pid)),
+        Cell::plain(format!("up {}", duration(server.up))),
+        Cell::plain(format!("on {}", printable(&server.listen.join(", ")))),
+        Cell::plain(printable(config)),
+        Cell::plain(count(server.connections, "connection", "connections")),
+    ];
+    if server.shutting_down {
+        parts.push(Cell::new("SHUTTING DOWN", Paint::Alarm));
+    }
+    let mut out = look.flow(&parts, 2);
+    if let Some(error) = &server.config_error {
+        let title = "CONFIG ERROR: this file is not in force, an older one is";
+        out.push_str(&look.sentence(title, 0, Paint::Alarm));
+        for line in error.lines() {
+            out.push_str(&look.verbatim(&printable(line), "  ", Paint::Bad));
+        }
+    }
+    out
+}
+
+fn functions(functions: &[FunctionLoad], look: Look) -> String {
+    if functions.is_empty() {
+        let text = "no functions: no worker has registered one, and no job has come";
+        return look.sentence(text, 0, Paint::Dim);
+    }
+    let mut grid = Grid::new(
+        0,
+        vec![
+            column("FUNCTION", Side::Left, 0),
+            column("QUEUED", Side::Right, 0),
+            column("RUNNING", Side::Right, 0),
+            column("WORKERS", Side::Right, 0),
+            column("OLDEST WAIT", Side::Right, 1),
+            column("", Side::Left, 0),
+        ],
+    );
+    for function in functions {
+        let queued: u64 = function.queued.iter().sum();
+        let (workers, note) = match (queued, function.workers) {
+            (0, 0) => (Paint::Dim, String::new()),
+            (_, 0) => (Paint::Bad, "no worker can do this".to_owned()),
+            _ => (Paint::Plain, String::new()),
+        };
+        let notes = [note, priorities(function.queued)];
+        let notes: Vec<String> = notes.into_iter().filter(|note| !note.is_empty()).collect();
+        let wait = if queued > 0 {
+            duration(function.oldest_wait)
+        } else {
+            String::new()
+        };
+        grid.push(vec![
+            Cell::plain(printable(&function.name)),
+            number(queued),
+            number(function.running),
+            Cell::new(function.workers.to_string(), workers),
+            Cell::plain(wait),
+            Cell::new(notes.join("; "), workers),
+        ]);
+    }
+    grid.text(look)
+}
+
+/// `3 high, 1 low`; nothing when all jobs have the normal priority.
+fn priorities([high, normal, low]: [u64; 3]) -> String {
+    if high == 0 && low == 0 {
+        return String::new();
+    }
+    let parts = [(high, "high"), (normal, "normal"), (low, "low")];
+    let parts = parts.iter().filter(|(number, _)| *number > 0);
+    let parts: Vec<String> = parts
+        .map(|(number, name)| format!("{number} {name}"))
+        .collect();
+    parts.join(", ")
+}
+
+/// One grid for the processes of all pools, so that the columns of one stand under those of another.
+fn pools(pools: &[PoolStatus], look: Look) -> String {
+    let mut grid = Grid::new(
+        2,
+        vec![
+            column("PROCESS", Side::Left, 0),
+            column("PID", Side::Right, 5),
+            column("STATE", Side::Left, 0),
+            column("UP", Side::Right, 3),
+            column("CPU", Side::Right, 1),
+            column("MEMORY", Side::Right, 4),
+            column("DONE", Side::Right, 2),
+            column("JOB", Side::Left, 0),
+        ],
+    );
+    for pool in pools {
+        for member in &pool.members {
+            grid.push(process(pool, member));
+        }
+    }
+    let (titles, lines) = grid.lines(look);
+    let mut lines = lines.iter();
+    let mut out = String::new();
+    for pool in pools {
+        out.push('\n');
+        out.push_str(&headline(pool, look));
+        if !pool.members.is_empty() {
+            out.push_str(&titles);
+        }
+        for line in lines.by_ref().take(pool.members.len()) {
+            out.push_str(line);
+        }
+    }
+    out
+}
+
+fn headline(pool: &PoolStatus, look: Look) -> String {
+    let PoolStatus { pool: view, .. } = pool;
+    let (state, paint) = match view.state {
+        PoolState::Running => ("running", Paint::Good),
+        PoolState::Failing => ("FAILING", Paint::Bad),
+        PoolState::Stopped => ("stopped", Paint::Warn),
+        PoolState::Leaving => ("leaving", Paint::Warn),
+    };
+    let (mut staying, mut leaving) = (0_u32, 0_u64);
+    for member in &pool.members {
+        match member.process.state {
+            ProcessState::Backoff => {}
+            ProcessState::Starting | ProcessState::Running => staying += 1,
+            ProcessState::Draining | ProcessState::Stopping | ProcessState::Killed => leaving += 1,
+        }
+    }
+    let bounds = format!("{}..{}", view.min, view.max);
+    let mut parts = vec![
+        Cell::new(printable(&view.name), Paint::Bold),
+        Cell::new(state, paint),
+        Cell::plain(format!("{staying} of {} processes ({bounds})", view.target)),
+    ];
+    if leaving > 0 {
+        parts.push(Cell::plain(format!("{leaving} leaving")));
+    }
+    if let Some(by_hand) = &view.by_hand {
+        parts.push(Cell::new(printable(by_hand), Paint::Warn));
+    }
+    if pool.queued > 0 {
+        parts.push(Cell::plain(format!("{} queued", pool.queued)));
+    }
+    if view.restarts > 0 {
+        let last = match (&view.last_exit, view.state) {
+            (Some(exit), PoolState::Running | PoolState::Stopped | PoolState::Leaving) => {
+                format!(" (last: {})", printable(exit))
+            }
+            (None, _) | (_, PoolState::Failing) => String::new(),
+        };
+        let restarts = count(view.restarts, "restart", "restarts");
+        parts.push(Cell::plain(restarts + &last));
+    }
+    let mut out = look.flow(&parts, 2);
+    match view.state {
+        PoolState::Failing => {
+            out.push_str(&look.sentence(&printable(&view.reason), 2, Paint::Bad));
+            let exit = view.last_exit.as_deref().map(printable);
+            let exit = exit.map(|exit| format!("the last process ended with {exit}"));
+            let said = match (exit, view.last_lines.is_empty()) {
+                (Some(exit), true) => format!("{exit} and wrote nothing"),
+                (Some(exit), false) => format!("{exit}; its last lines:"),
+                (None, true) => String::new(),
+                (None, false) => "its last lines:".to_owned(),
+            };
+            out.push_str(&look.sentence(&said, 2, Paint::Plain));
+            for line in &view.last_lines {
+                out.push_str(&look.verbatim(&printable(line), "    | ", Paint::Dim));
+            }
+        }
+        PoolState::Running | PoolState::Stopped | PoolState::Leaving => {
+            if view.by_hand.as_ref() != Some(&view.reason) {
+                out.push_str(&look.sentence(&printable(&view.reason), 2, Paint::Dim));
+            }
+        }
+    }
+    out
+}
+
+fn process(pool: &PoolStatus, member: &MemberStatus) -> Vec<Cell> {
+    let process = &member.process;
+    let (state, paint) = match process.state {
+        ProcessState::Backoff => ("backoff", Paint::Bad),
+        ProcessState::Starting => ("starting", Paint::Warn),
+        ProcessState::Running => ("running", Paint::Good),
+        ProcessState::Draining => ("draining", Paint::Warn),
+        ProcessState::Stopping => ("stopping", Paint::Warn),
+        ProcessState::Killed => ("killed", Paint::Bad),
+    };
+    let lives = process.state != ProcessState::Backoff;
+    let up = if lives {
+        duration(process.up)
+    } else {
+        String::new()
+    };
+    let cpu = member.cpu_percent.map(|cpu| format!("{cpu:.0} %"));
+    let several = pool.pool.functions.len() > 1;
+    vec![
+        Cell::plain(format!("{}/{}", printable(&pool.pool.name), process.slot.0)),
+        Cell::plain(process.pid.map(|pid| pid.to_string()).unwrap_or_default()),
+        Cell::new(state, paint),
+        Cell::plain(up),
+        Cell::plain(cpu.unwrap_or_default()),
+        Cell::plain(member.memory.map(bytes).unwrap_or_default()),
+        Cell::plain(member.jobs_done.to_string()),
+        Cell::plain(doing(member, several)),
+    ]
+}
+
+/// What a process does: its jobs, and what is special about it.
+fn doing(member: &MemberStatus, with_functions: bool) -> String {
+    let process = &member.process;
+    let mut parts: Vec<String> = Vec::new();
+    if !member.jobs.is_empty() {
+        parts.push(jobs(&member.jobs, with_functions));
+    }
+    if let Some(why) = &process.leaving_because {
+        parts.push(format!("({})", printable(why)));
+    }
+    if let Some(next) = process.next_start_in {
+        parts.push(format!("(next start in {})", duration(next)));
+    }
+    match process.state {
+        ProcessState::Running | ProcessState::Draining if !member.mapped => {
+            parts.push("(unmapped: its connection is not known)".to_owned());
+        }
+        _ => {}
+    }
+    parts.join(" ")
+}
+
+/// `H:web1:42 12 s`, with the function before it where more than one is possible.
+fn jobs(jobs: &[JobStatus], with_functions: bool) -> String {
+    let one = |job: &JobStatus| {
+        let handle = printable(&job.handle);
+        let running = duration(job.running);
+        if with_functions {
+            format!("{} {handle} {running}", printable(&job.function))
+        } else {
+            format!("{handle} {running}")
+        }
+    };
+    let jobs: Vec<String> = jobs.iter().map(one).collect();
+    jobs.join(", ")
+}
+
+fn other_workers(status: &Status, look: Look) -> String {
+    let mut grid = Grid::new(
+        0,
+        vec![
+            column("OTHER WORKER", Side::Left, 0),
+            column("CLIENT ID", Side::Left, 1),
+            column("JOB", Side::Left, 2),
+            column("FUNCTIONS", Side::Left, 0),
+        ],
+    );
+    for worker in &status.other_workers {
+        grid.push(vec![
+            Cell::plain(printable(&worker.peer)),
+            Cell::plain(printable(&worker.client_id)),
+            Cell::plain(jobs(&worker.jobs, worker.functions.len() > 1)),
+            Cell::plain(printable(&worker.functions.join(" "))),
+        ]);
+    }
+    debug_assert!(!grid.is_empty(), "only called when there are some");
+    grid.text(look)
+}
+
+fn column(title: &'static str, side: Side, yields: u8) -> Column {
+    Column {
+        title,
+        side,
+        yields,
+    }
+}
+
+/// A count in its column; zero stands back.
+fn number(number: u64) -> Cell {
+    let paint = if number == 0 {
+        Paint::Dim
+    } else {
+        Paint::Plain
+    };
+    Cell::new(number.to_string(), paint)
+}
+
+#[cfg(test)]
+mod tests;
