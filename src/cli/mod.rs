@@ -1,5 +1,6 @@
 //! The command line: one file a command, each with its arguments and a `run`.
 
+pub mod check;
 pub mod client;
 pub mod control;
 pub mod generate;
@@ -40,6 +41,7 @@ pub enum Command {
     Stop(control::StopArgs),
     Restart(control::RestartArgs),
     Reload(control::ReloadArgs),
+    Check(check::CheckArgs),
     Submit(submit::SubmitArgs),
     Work(work::WorkArgs),
     Completions(generate::CompletionsArgs),
@@ -61,6 +63,7 @@ impl Cli {
             Command::Stop(args) => args.run(),
             Command::Restart(args) => args.run(),
             Command::Reload(args) => args.run(),
+            Command::Check(args) => args.run(),
             Command::Submit(args) => args.run(),
             Command::Work(args) => args.run(),
             Command::Completions(args) => args.run(),

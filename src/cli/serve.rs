@@ -1,6 +1,7 @@
 //! `gearpool serve`: run the job server and the pools, in the foreground.
 
-use std::path::PathBuf;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::ArgAction;
@@ -9,8 +10,8 @@ use super::Failure;
 use crate::config::{DEFAULT_PORT, Listen};
 use crate::daemon::listener::{Keepalive, SocketOptions};
 use crate::daemon::log::{LogTarget, Verbosity};
-use crate::daemon::settings::Settings;
-use crate::daemon::{self};
+use crate::daemon::settings::{Ground, LoadedFile, Settings};
+use crate::daemon::{self, file, paths};
 use crate::jobs;
 
 const EXAMPLES: &str = "\
@@ -122,12 +123,20 @@ impl ServeArgs {
     }
 
     fn settings(&self) -> Result<Settings, Failure> {
-        let config = None;
-        let listen = self.listen()?;
-        let state_dir = self
-            .state_dir
-            .clone()
-            .unwrap_or_else(|| PathBuf::from("/tmp/gearpool"));
+        let file = self.config.as_deref().map(load).transpose()?;
+        let server = file
+            .as_ref()
+            .map(|file| file.config.server.clone())
+            .unwrap_or_default();
+        let listen = self.listen(&server.listen)?;
+        let port = listen.iter().find_map(|listen| match listen {
+            Listen::Tcp(_, port) => Some(*port),
+            Listen::Unix(_) => None,
+        });
+        let state_dir = absolute(paths::state_dir(self.state_dir.as_deref(), &server, port))?;
+        let log_dir = server
+            .log_dir
+            .unwrap_or_else(|| paths::default_log_dir(&state_dir));
         Ok(Settings {
             listen,
             sockets: SocketOptions {
@@ -139,16 +148,16 @@ impl ServeArgs {
                 }),
             },
             threads: usize::from(self.threads),
-            config,
-            log_dir: state_dir.join("logs"),
+            descriptors: self.file_descriptors,
+            config: file,
+            log: self.log_target(&state_dir)?,
+            log_dir,
             state_dir,
-            log: match &self.log_file {
-                None => LogTarget::Stderr,
-                Some(path) if path.as_os_str() == "stderr" => LogTarget::Stderr,
-                Some(path) if path.as_os_str() == "none" => LogTarget::Nowhere,
-                Some(path) => LogTarget::File(path.clone()),
-            },
             verbosity: self.verbosity(),
+            ground: match self.daemon {
+                true => Ground::Background,
+                false => Ground::Foreground,
+            },
             pid_file: self.pid_file.clone(),
             user: self.user.clone(),
             jobs: jobs::Options {
@@ -161,16 +170,30 @@ impl ServeArgs {
         })
     }
 
-    fn listen(&self) -> Result<Vec<Listen>, Failure> {
+    /// What the flags say, else what the file says, else the default. `-p` alone changes the port of the default.
+    fn listen(&self, file: &[Listen]) -> Result<Vec<Listen>, Failure> {
         let port = self.port.unwrap_or(DEFAULT_PORT);
+        if self.listen.is_empty() && self.port.is_none() && !file.is_empty() {
+            return Ok(file.to_vec());
+        }
         if self.listen.is_empty() {
             return Ok(vec![Listen::Tcp("127.0.0.1".to_owned(), port)]);
         }
-        Ok(self
-            .listen
+        self.listen
             .iter()
-            .map(|address| Listen::Tcp(address.clone(), port))
-            .collect())
+            .map(|address| listen_address(address, port))
+            .collect()
+    }
+
+    /// Where there is no terminal to write to, a file in the state folder is as good as gearmand's own default.
+    fn log_target(&self, state_dir: &Path) -> Result<LogTarget, Failure> {
+        Ok(match &self.log_file {
+            None if self.daemon => LogTarget::File(state_dir.join("gearpool.log")),
+            None => LogTarget::Stderr,
+            Some(path) if path.as_os_str() == "stderr" => LogTarget::Stderr,
+            Some(path) if path.as_os_str() == "none" => LogTarget::Nowhere,
+            Some(path) => LogTarget::File(absolute(path.clone())?),
+        })
     }
 
     fn handle_prefix(&self) -> String {
@@ -202,4 +225,25 @@ impl ServeArgs {
         };
         said.max(counted)
     }
+}
+
+/// gearmand's `-L` is an address without a port, which may be IPv6 without brackets.
+fn listen_address(address: &str, port: u16) -> Result<Listen, Failure> {
+    if address.parse::<IpAddr>().is_ok() || !address.contains(':') {
+        return Ok(Listen::Tcp(address.to_owned(), port));
+    }
+    address
+        .parse()
+        .map_err(|error| Failure::Usage(format!("--listen {address}: {error}")))
+}
+
+fn load(path: &Path) -> Result<LoadedFile, Failure> {
+    let path = absolute(path.to_owned())?;
+    let (text, config) = file::read(&path).map_err(|error| Failure::Usage(error.to_string()))?;
+    Ok(LoadedFile { path, text, config })
+}
+
+fn absolute(path: PathBuf) -> Result<PathBuf, Failure> {
+    std::path::absolute(&path)
+        .map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))
 }

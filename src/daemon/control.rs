@@ -19,6 +19,8 @@ pub enum Control {
     Status(oneshot::Sender<Status>),
     /// Read the file again and apply the differences; answered with the plan, or with all of the file's problems.
     Reload(Reply),
+    /// Say what reading the file now would change, or all of its problems, and change nothing.
+    Plan(Reply),
     /// Keep a pool between two sizes until the file changes it.
     Scale {
         /// The pool.

@@ -114,6 +114,22 @@ impl Listener {
         }
     }
 
+    /// The port, of a TCP socket.
+    pub fn port(&self) -> Option<u16> {
+        match self {
+            Listener::Tcp(_, address) => Some(address.port()),
+            Listener::Unix(..) => None,
+        }
+    }
+
+    /// The path, of a Unix socket.
+    pub fn path(&self) -> Option<PathBuf> {
+        match self {
+            Listener::Tcp(..) => None,
+            Listener::Unix(_, path) => Some(path.clone()),
+        }
+    }
+
     /// Accepts for ever. Connections are served on `threads` in turn; this runs on the first of them.
     pub async fn accept(
         self,

@@ -2,14 +2,20 @@
 
 pub mod conn;
 pub mod control;
+mod crew;
+pub mod file;
 pub mod hub;
 pub mod listener;
 pub mod log;
 pub mod logs;
+mod manager;
 pub mod paths;
 pub mod peer;
 mod run;
 pub mod settings;
+mod snapshot;
+mod spawn;
 mod trace;
+mod watch;
 
 pub use run::run;

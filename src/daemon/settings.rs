@@ -15,8 +15,10 @@ pub struct Settings {
     pub sockets: SocketOptions,
     /// How many threads serve connections.
     pub threads: usize,
-    /// The file, when there is one: its path and what it said.
-    pub config: Option<(PathBuf, Config)>,
+    /// RLIMIT_NOFILE; as high as it may go when not said.
+    pub descriptors: Option<u64>,
+    /// The file, when there is one.
+    pub config: Option<LoadedFile>,
     /// The folder of the lock and of the control socket.
     pub state_dir: PathBuf,
     /// The folder of the workers' output.
@@ -25,10 +27,32 @@ pub struct Settings {
     pub log: LogTarget,
     /// How much it says.
     pub verbosity: Verbosity,
+    /// Whether it leaves the terminal.
+    pub ground: Ground,
     /// Where to write the process id.
     pub pid_file: Option<PathBuf>,
     /// The user to become, once the sockets are bound.
     pub user: Option<String>,
-    /// The job server's own options; `handle_prefix`, `seed` and `epoch` are filled in at the start.
+    /// The job server's own options; `seed` and `epoch` are filled in at the start.
     pub jobs: crate::jobs::Options,
+}
+
+/// A configuration file that has been read.
+#[derive(Clone, Debug)]
+pub struct LoadedFile {
+    /// Where it stands.
+    pub path: PathBuf,
+    /// What it says.
+    pub text: String,
+    /// What that means.
+    pub config: Config,
+}
+
+/// Where the daemon runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ground {
+    /// Where it was started.
+    Foreground,
+    /// On its own, daemon(7).
+    Background,
 }

@@ -48,6 +48,7 @@ fn routes(control: Orders, owner: u32) -> Router {
         };
     Router::new()
         .route("/status", get(status))
+        .route("/plan", get(plan))
         .route("/reload", post(reload))
         .route("/pools/{pool}/scale", post(scale))
         .route("/pools/{pool}/start", post(start))
@@ -132,6 +133,12 @@ type Name = Result<Path<String>, PathRejection>;
 
 async fn status(State(orders): State<Orders>) -> Result<Json<Status>, Failure> {
     Ok(Json(snapshot(&orders).await?))
+}
+
+async fn plan(State(orders): State<Orders>) -> Answer {
+    let answer = ask(&orders, Control::Plan).await?;
+    let problems = |error| Failure::new(StatusCode::UNPROCESSABLE_ENTITY, error);
+    answer.map(done).map_err(problems)
 }
 
 async fn reload(State(orders): State<Orders>) -> Answer {

@@ -54,6 +54,22 @@ pub fn resolve(user: Option<&str>, group: Option<&str>) -> Result<Option<Ids>, R
     resolve_for(&own, user, group)
 }
 
+/// Makes this process run as a user for good, with the user's groups: what `-u` asks for, before any thread is started.
+///
+/// # Errors
+/// A sentence: there is no such user, or only root may do that.
+pub fn become_user(name: &str) -> Result<(), ResolveError> {
+    let Some(ids) = resolve(Some(name), None)? else {
+        return Ok(());
+    };
+    let refused = |_| ResolveError::OnlyRootUser(name.to_owned());
+    let groups: Vec<Gid> = ids.groups.iter().map(|&gid| Gid::from_raw(gid)).collect();
+    // the groups first: once the user is changed, nothing else may be
+    nix::unistd::setgroups(&groups).map_err(refused)?;
+    nix::unistd::setgid(Gid::from_raw(ids.gid)).map_err(refused)?;
+    nix::unistd::setuid(Uid::from_raw(ids.uid)).map_err(refused)
+}
+
 /// What this process is.
 struct Own {
     uid: u32,

@@ -1,0 +1,119 @@
+//! `gearpool check`: is the file right, and what would a reload change?
+
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use super::Failure;
+use super::client::{DaemonArgs, block_on};
+use super::terminal;
+use crate::daemon::file::{self, FileError};
+use crate::http::Done;
+
+/// Check a configuration file, and say what a reload would change
+///
+/// Every problem of the file is printed, each with its line and column. When a daemon runs with this file, what it would change at a
+/// reload is printed too: pools that are added, removed, scaled, or whose processes are replaced. Nothing is changed.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Exit status: 0 the file is right, 2 it is not.
+
+Examples:
+  gearpool check workers.yaml && gearpool reload")]
+pub struct CheckArgs {
+    /// The file
+    file: PathBuf,
+
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    daemon: DaemonArgs,
+}
+
+impl CheckArgs {
+    /// Does it, and returns the exit code.
+    ///
+    /// # Errors
+    /// A [`Failure`]; a file with problems is exit code 2.
+    pub fn run(mut self) -> Result<u8, Failure> {
+        let (pools, most) = match file::read(&self.file) {
+            Ok((_, config)) => (
+                config.pools.len(),
+                config
+                    .pools
+                    .values()
+                    .map(|pool| u64::from(pool.max))
+                    .sum::<u64>(),
+            ),
+            Err(error) => return self.wrong(&error),
+        };
+        if self.daemon.config.is_none() {
+            self.daemon.config = Some(self.file.clone());
+        }
+        let plan = self.plan();
+        if self.json {
+            terminal::print(&format!(
+                "{}\n",
+                json!({ "ok": true, "pools": pools, "max_processes": most, "plan": plan })
+            ))?;
+            return Ok(0);
+        }
+        let mut text = format!(
+            "{}: right; {pools} pools, {most} processes at most\n",
+            self.file.display()
+        );
+        match plan.as_deref() {
+            None => text.push_str("no daemon runs with this file\n"),
+            Some("") => text.push_str("a reload would change nothing\n"),
+            Some(plan) => {
+                text.push_str("a reload would:\n");
+                for line in plan.lines() {
+                    text.push_str(&format!("  {line}\n"));
+                }
+            }
+        }
+        terminal::print(&text)?;
+        Ok(0)
+    }
+
+    fn wrong(&self, error: &FileError) -> Result<u8, Failure> {
+        if !self.json {
+            return Err(Failure::Usage(error.to_string()));
+        }
+        let problems: Vec<String> = error.to_string().lines().map(str::to_owned).collect();
+        terminal::print(&format!(
+            "{}\n",
+            json!({ "ok": false, "problems": problems })
+        ))?;
+        Ok(2)
+    }
+
+    /// What the daemon that runs with this file would change; `None` when there is none.
+    fn plan(&self) -> Option<String> {
+        let daemon = self.daemon.locate().ok()?;
+        let asked = block_on(async {
+            let status = daemon.status().await?;
+            if !status
+                .server
+                .config
+                .is_some_and(|config| is_same(Path::new(&config), &self.file))
+            {
+                return Ok(None);
+            }
+            daemon
+                .get::<Done>("/plan")
+                .await
+                .map(|done| Some(done.message))
+        });
+        asked.ok().flatten()
+    }
+}
+
+fn is_same(one: &Path, other: &Path) -> bool {
+    match (one.canonicalize(), other.canonicalize()) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => false,
+    }
+}

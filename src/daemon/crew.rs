@@ -1,0 +1,165 @@
+//! Who is who: the processes that were started, and which connections are theirs.
+//!
+//! A connection belongs to a process when the process, or one that it started, has its other end. What cannot be found out stays
+//! unknown, and such a process is protected by its stop timeout alone.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use crate::config::Pool;
+use crate::jobs::ConnId;
+use crate::pools::{ProcId, Slot};
+
+/// A process of a pool.
+pub(super) struct Member {
+    pub(super) pool: Arc<Pool>,
+    pub(super) slot: Slot,
+    /// The leader of its session.
+    pub(super) pid: u32,
+    /// Its connections that can do something.
+    pub(super) conns: Vec<ConnId>,
+    /// Those that are parked, while it is quiesced.
+    parked: HashSet<ConnId>,
+    pub(super) service: MemberService,
+    /// Whether one of its pool's functions was registered.
+    pub(super) registration: Registration,
+}
+
+/// Whether a process may be given jobs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum MemberService {
+    /// Yes.
+    Open,
+    /// No, and it is to be told of when all of its connections are parked.
+    Quiesced,
+    /// No, and its new connections are refused jobs with an ERROR.
+    Refused,
+}
+
+/// Whether a process has registered one of its functions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Registration {
+    /// Not yet.
+    None,
+    /// On a connection that is known to be its own.
+    Mapped,
+    /// On a connection that nobody else could have made; which one belongs to which process is not known.
+    Guessed,
+}
+
+/// All processes.
+#[derive(Default)]
+pub(super) struct Crew {
+    members: BTreeMap<ProcId, Member>,
+    owners: HashMap<ConnId, ProcId>,
+    leaders: HashMap<u32, ProcId>,
+}
+
+impl Crew {
+    pub(super) fn join(&mut self, proc: ProcId, pool: Arc<Pool>, slot: Slot, pid: u32) {
+        let member = Member {
+            pool,
+            slot,
+            pid,
+            conns: Vec::new(),
+            parked: HashSet::new(),
+            service: MemberService::Open,
+            registration: Registration::None,
+        };
+        self.members.insert(proc, member);
+        self.leaders.insert(pid, proc);
+    }
+
+    pub(super) fn leave(&mut self, proc: ProcId) -> Option<Member> {
+        let member = self.members.remove(&proc)?;
+        self.leaders.remove(&member.pid);
+        for conn in &member.conns {
+            self.owners.remove(conn);
+        }
+        Some(member)
+    }
+
+    pub(super) fn get(&self, proc: ProcId) -> Option<&Member> {
+        self.members.get(&proc)
+    }
+
+    pub(super) fn get_mut(&mut self, proc: ProcId) -> Option<&mut Member> {
+        self.members.get_mut(&proc)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (ProcId, &Member)> {
+        self.members.iter().map(|(&proc, member)| (proc, member))
+    }
+
+    pub(super) fn owner(&self, conn: ConnId) -> Option<ProcId> {
+        self.owners.get(&conn).copied()
+    }
+
+    /// The process whose session this process leads.
+    pub(super) fn led_by(&self, pid: u32) -> Option<ProcId> {
+        self.leaders.get(&pid).copied()
+    }
+
+    pub(super) fn leader_pids(&self) -> Vec<u32> {
+        self.leaders.keys().copied().collect()
+    }
+
+    /// A process of a pool with this function that has just been started and has not registered, if a connection that nothing is
+    /// known of can only be its own: the one that has waited longest.
+    pub(super) fn guess(&self, function: &[u8]) -> Option<ProcId> {
+        let waiting = self.iter().filter(|(_, member)| {
+            member.registration == Registration::None && member.does(function)
+        });
+        waiting.map(|(proc, _)| proc).min()
+    }
+
+    /// A connection is this process's. Returns what has to be done to it because of what the process already is.
+    pub(super) fn adopt(&mut self, proc: ProcId, conn: ConnId) -> MemberService {
+        let Some(member) = self.members.get_mut(&proc) else {
+            return MemberService::Open;
+        };
+        member.conns.push(conn);
+        self.owners.insert(conn, proc);
+        member.service
+    }
+
+    /// A connection is gone. Returns its process.
+    pub(super) fn lose(&mut self, conn: ConnId) -> Option<ProcId> {
+        let proc = self.owners.remove(&conn)?;
+        let member = self.members.get_mut(&proc)?;
+        member.conns.retain(|&other| other != conn);
+        member.parked.remove(&conn);
+        Some(proc)
+    }
+
+    /// A connection is parked. Returns its process.
+    pub(super) fn park(&mut self, conn: ConnId) -> Option<ProcId> {
+        let proc = self.owner(conn)?;
+        self.members.get_mut(&proc)?.parked.insert(conn);
+        Some(proc)
+    }
+
+    /// Whether a quiesced process has nothing left to do: all of its connections are parked, or it never had any and has not
+    /// registered, so that nothing can have been given to it.
+    pub(super) fn is_parked(&self, proc: ProcId) -> bool {
+        self.members.get(&proc).is_some_and(|member| {
+            member.service != MemberService::Open
+                && member.registration != Registration::Guessed
+                && member.conns.iter().all(|conn| member.parked.contains(conn))
+        })
+    }
+}
+
+impl Member {
+    pub(super) fn does(&self, function: &[u8]) -> bool {
+        self.pool
+            .functions
+            .iter()
+            .any(|name| name.as_bytes() == function)
+    }
+
+    pub(super) fn serve_again(&mut self) {
+        self.service = MemberService::Open;
+        self.parked.clear();
+    }
+}

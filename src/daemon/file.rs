@@ -1,0 +1,168 @@
+//! The configuration file: read, compared with what is in force, kept when the new one is wrong.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::config::{self, Config, Pool};
+use crate::pools::{Caps, Plan};
+
+/// Why a configuration cannot be used, as the operator should read it.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// It cannot be read.
+    #[error("cannot read {path}: {error}")]
+    Read {
+        /// Which.
+        path: String,
+        /// read(2)'s.
+        error: std::io::Error,
+    },
+    /// All of its problems.
+    #[error("{0}")]
+    Problems(config::Problems),
+}
+
+/// Reads a file. Relative paths in it are relative to its folder.
+///
+/// # Errors
+/// A [`FileError`]; for a file that can be read, with all of its problems.
+pub fn read(path: &Path) -> Result<(String, Config), FileError> {
+    let shown = path.display().to_string();
+    let text = std::fs::read_to_string(path).map_err(|error| FileError::Read {
+        path: shown.clone(),
+        error,
+    })?;
+    let env = |name: &str| std::env::var(name).ok();
+    let mut config = config::parse(&text, &shown, &env).map_err(FileError::Problems)?;
+    let folder = std::path::absolute(path)
+        .ok()
+        .and_then(|path| path.parent().map(Path::to_owned))
+        .unwrap_or_default();
+    let join = |path: &mut Option<PathBuf>| {
+        if let Some(path) = path {
+            *path = folder.join(&path);
+        }
+    };
+    join(&mut config.server.state_dir);
+    join(&mut config.server.log_dir);
+    for pool in config.pools.values_mut() {
+        join(&mut pool.cwd);
+        join(&mut pool.env_file);
+    }
+    Ok((text, config))
+}
+
+/// The file as it stands in the daemon.
+pub(super) struct ConfigFile {
+    path: PathBuf,
+    /// What was read last, right or wrong.
+    seen: String,
+    server: config::Server,
+    pools: Vec<Arc<Pool>>,
+    /// What is wrong with the file now.
+    error: Option<String>,
+}
+
+/// What a new reading of the file came to.
+pub(super) enum Reading {
+    /// It says what it said before.
+    Same,
+    /// It is in force, with these changes.
+    New(Plan),
+    /// It is wrong; the old one stays in force.
+    Wrong(String),
+}
+
+impl ConfigFile {
+    pub(super) fn new(path: PathBuf, seen: String, config: Config) -> ConfigFile {
+        let pools = config.pools.into_values().map(Arc::new).collect();
+        ConfigFile {
+            path,
+            seen,
+            server: config.server,
+            pools,
+            error: None,
+        }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn pools(&self) -> &[Arc<Pool>] {
+        &self.pools
+    }
+
+    pub(super) fn caps(&self) -> Caps {
+        Caps {
+            max_processes: self.server.max_processes,
+        }
+    }
+
+    pub(super) fn error(&self) -> Option<&str> {
+        self.error.as_deref()
+    }
+
+    /// What reading the file now would change, without doing it.
+    pub(super) fn plan(&self) -> Result<Plan, FileError> {
+        let (_, config) = read(&self.path)?;
+        Ok(Plan::between(
+            &self.pools,
+            &config.pools.into_values().map(Arc::new).collect::<Vec<_>>(),
+        ))
+    }
+
+    /// Reads the file again, because it may have changed.
+    pub(super) fn read_if_changed(&mut self) -> Reading {
+        match std::fs::read_to_string(&self.path) {
+            Ok(text) if text == self.seen => Reading::Same,
+            // between an editor's removing the old file and writing the new one there is none: its writing is seen too
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Reading::Same,
+            Ok(_) | Err(_) => self.read(),
+        }
+    }
+
+    /// Reads the file again, because somebody says so.
+    pub(super) fn read(&mut self) -> Reading {
+        match read(&self.path) {
+            Ok((text, config)) => {
+                let pools: Vec<_> = config.pools.into_values().map(Arc::new).collect();
+                let plan = Plan::between(&self.pools, &pools);
+                let Server {
+                    listen,
+                    state_dir,
+                    log_dir,
+                    max_processes: _,
+                } = &config.server;
+                let Server {
+                    listen: old_listen,
+                    state_dir: old_state_dir,
+                    log_dir: old_log_dir,
+                    ..
+                } = &self.server;
+                for (name, is_same) in [
+                    ("server.listen", listen == old_listen),
+                    ("server.state_dir", state_dir == old_state_dir),
+                    ("server.log_dir", log_dir == old_log_dir),
+                ] {
+                    if !is_same {
+                        tracing::warn!(
+                            "{name} has changed in the file; it takes effect when gearpool is started again"
+                        );
+                    }
+                }
+                (self.seen, self.server, self.pools, self.error) =
+                    (text, config.server, pools, None);
+                Reading::New(plan)
+            }
+            Err(error) => {
+                self.seen = std::fs::read_to_string(&self.path).unwrap_or_default();
+                let error = error.to_string();
+                self.error = Some(error.clone());
+                Reading::Wrong(error)
+            }
+        }
+    }
+}
+
+use config::Server;

@@ -1,0 +1,693 @@
+//! The owner of the processes: one loop that turns everything that happens into events for the supervisor, and carries out what it
+//! answers.
+//!
+//! Every source is one variant of [`Happening`]; one synchronous handler takes it. The supervisor decides, the job server is asked
+//! through the hub, and nothing else starts, signals or counts processes.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::control::{Control, Reply};
+use super::crew::{Crew, MemberService, Registration};
+use super::file::{ConfigFile, Reading};
+use super::hub::{Hub, Signal as HubSignal};
+use super::log::Log;
+use super::logs::Logs;
+use super::peer::Origin;
+use super::snapshot::{Snapshooter, Sources};
+use super::spawn::Surroundings;
+use crate::config::Pool;
+use crate::jobs::{ConnId, Notice};
+use crate::pools::{
+    Action, Event, ExitStatus, Level, PoolLoad, ProcId, ProcLoad, Slot, Stop, Supervisor, Tell,
+};
+use crate::sys::child::{self, Child};
+use crate::sys::guardian::Guardian;
+use crate::sys::{peer, signal};
+use crate::time::Time;
+
+/// How often the job server is looked at when nothing happens.
+const SAMPLE_IDLE: Duration = Duration::from_secs(1);
+
+/// How often while jobs wait.
+const SAMPLE_BUSY: Duration = Duration::from_millis(100);
+
+/// Not more often than this, whatever happens.
+const SAMPLE_LEAST: Duration = Duration::from_millis(10);
+
+/// How long the configuration file has to be left alone before it is read: an editor writes more than once.
+const SETTLE: Duration = Duration::from_millis(100);
+
+/// Everything that can happen to the manager.
+#[derive(Debug)]
+pub(super) enum Happening {
+    /// The job server has something to tell.
+    Hub(HubSignal),
+    /// Somebody wants something.
+    Control(Control),
+    /// A process has ended and has been reaped.
+    Exited {
+        proc: ProcId,
+        status: ExitStatus,
+        last_lines: Vec<String>,
+    },
+    /// Something has changed in the folder of the configuration file.
+    FileTouched,
+    /// SIGHUP.
+    Reload,
+    /// SIGUSR1: the log files are to be opened anew, or, for gearmand's sake, end when the jobs have ended.
+    ShutDown(Stop),
+    /// A deadline has come.
+    Deadline,
+}
+
+/// What the manager's loop does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flow {
+    /// Wait for the next happening.
+    Continue,
+    /// All processes have ended, and the daemon ends.
+    End,
+}
+
+/// What the manager is made of.
+pub(super) struct Parts {
+    pub(super) hub: Arc<Hub>,
+    pub(super) file: Option<ConfigFile>,
+    pub(super) logs: Logs,
+    pub(super) log: Log,
+    pub(super) guardian: Guardian,
+    pub(super) surroundings: Surroundings,
+    pub(super) snapshooter: Snapshooter,
+    pub(super) happenings: mpsc::UnboundedSender<Happening>,
+    pub(super) seed: u64,
+}
+
+/// The owner of the processes.
+pub(super) struct Manager {
+    parts: Parts,
+    supervisor: Supervisor,
+    crew: Crew,
+    /// Events that carrying out an action brought, before the next happening is looked at.
+    events: VecDeque<Event>,
+    /// When the job server is looked at next, and when it was last.
+    sample_at: Option<Time>,
+    sampled: Time,
+    /// When the file is read, because it was touched.
+    read_at: Option<Time>,
+    is_shutting_down: bool,
+    flow: Flow,
+}
+
+impl Manager {
+    /// A manager that has not started anything.
+    pub(super) fn new(parts: Parts) -> Manager {
+        Manager {
+            supervisor: Supervisor::new(parts.seed),
+            parts,
+            crew: Crew::default(),
+            events: VecDeque::new(),
+            sample_at: None,
+            sampled: Time::ZERO,
+            read_at: None,
+            is_shutting_down: false,
+            flow: Flow::Continue,
+        }
+    }
+
+    /// Starts the pools of the file.
+    pub(super) fn start(&mut self) {
+        self.configure();
+        self.work_off();
+    }
+
+    /// When something is due.
+    pub(super) fn next_deadline(&self) -> Option<Time> {
+        [
+            self.supervisor.next_deadline(),
+            self.sample_at,
+            self.read_at,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Takes everything that has happened since the last call.
+    pub(super) fn handle(&mut self, happenings: impl Iterator<Item = Happening>) -> Flow {
+        let mut registered = Vec::new();
+        for happening in happenings {
+            match happening {
+                Happening::Hub(HubSignal::Notice(notice)) => self.notice(notice, &mut registered),
+                Happening::Hub(HubSignal::Demand) => self.sample_soon(),
+                Happening::Control(control) => self.control(control),
+                Happening::Exited {
+                    proc,
+                    status,
+                    last_lines,
+                } => self.exited(proc, status, last_lines),
+                Happening::FileTouched => self.read_at = Some(self.parts.hub.now() + SETTLE),
+                Happening::Reload => {
+                    self.parts.log.reopen();
+                    if self.parts.file.is_some() {
+                        // what came of it has been logged
+                        let _ = self.reload();
+                    }
+                }
+                Happening::ShutDown(stop) => self.shut_down(stop),
+                Happening::Deadline => {}
+            }
+        }
+        self.adopt(registered);
+        self.do_due();
+        self.work_off();
+        self.flow
+    }
+
+    fn do_due(&mut self) {
+        let now = self.parts.hub.now();
+        if self.read_at.is_some_and(|at| at <= now) {
+            self.read_at = None;
+            if let Some(file) = &mut self.parts.file {
+                let reading = file.read_if_changed();
+                // what came of it has been logged
+                let _ = self.apply(reading);
+            }
+        }
+        if self.sample_at.is_some_and(|at| at <= now) {
+            self.sample(now);
+        }
+        if self.supervisor.next_deadline().is_some_and(|at| at <= now) {
+            self.events.push_back(Event::Tick);
+        }
+    }
+
+    /// Gives the supervisor its events, and carries out what it answers, until there is nothing left.
+    fn work_off(&mut self) {
+        while let Some(event) = self.events.pop_front() {
+            let now = self.parts.hub.now();
+            for action in self.supervisor.handle(now, event) {
+                self.carry_out(action);
+            }
+        }
+    }
+
+    fn carry_out(&mut self, action: Action) {
+        match action {
+            Action::Spawn { proc, slot, pool } => self.spawn(proc, slot, &pool),
+            Action::Quiesce { proc } => {
+                if let Some(member) = self.crew.get_mut(proc) {
+                    member.service = MemberService::Quiesced;
+                    for conn in member.conns.clone() {
+                        self.parts.hub.with(|server, now| server.quiesce(now, conn));
+                    }
+                    self.tell_if_parked(proc);
+                }
+            }
+            Action::Unquiesce { proc } => {
+                if let Some(member) = self.crew.get_mut(proc) {
+                    member.serve_again();
+                    for conn in member.conns.clone() {
+                        self.parts
+                            .hub
+                            .with(|server, now| server.unquiesce(now, conn));
+                    }
+                }
+            }
+            Action::Disconnect { proc } => {
+                if let Some(member) = self.crew.get_mut(proc) {
+                    member.service = MemberService::Refused;
+                    for &conn in &member.conns {
+                        self.parts.hub.close(conn);
+                    }
+                }
+            }
+            Action::Signal { proc, signal } => {
+                self.signal(proc, |pid| signal::signal_group(pid, signal))
+            }
+            Action::Kill { proc } => self.signal(proc, signal::kill_group),
+            Action::Tell(tell) => say(&tell),
+            Action::Finished => self.flow = Flow::End,
+        }
+    }
+
+    fn spawn(&mut self, proc: ProcId, slot: Slot, pool: &Arc<Pool>) {
+        let spec = self.parts.surroundings.describe(pool, slot);
+        let started = spec
+            .map_err(|error| error.to_string())
+            .and_then(|spec| child::spawn(&spec).map_err(|error| error.to_string()));
+        let Child {
+            pid,
+            output,
+            mut exit,
+        } = match started {
+            Ok(child) => child,
+            Err(error) => {
+                self.events.push_back(Event::SpawnFailed { proc, error });
+                return;
+            }
+        };
+        if let Err(error) = self.parts.guardian.watch(pid) {
+            tracing::warn!(%error, pid, "the guardian does not answer; a kill -9 of the daemon may leave this process's children behind");
+        }
+        let capture = self
+            .parts
+            .logs
+            .capture(&pool.name, slot.0, pool.log.clone(), output);
+        let happenings = self.parts.happenings.clone();
+        tokio::spawn(async move {
+            let status = exit.wait().await;
+            // what the process has left behind in its group goes with it
+            let _ = signal::kill_group(pid);
+            let last_lines = capture.ended().await;
+            let status = status.map_or(ExitStatus::Code(-1), |status| status_of(&status));
+            // the manager ends last
+            let _ = happenings.send(Happening::Exited {
+                proc,
+                status,
+                last_lines,
+            });
+        });
+        self.crew.join(proc, Arc::clone(pool), slot, pid);
+        self.events.push_back(Event::Spawned { proc, pid });
+    }
+
+    fn signal(&self, proc: ProcId, send: impl FnOnce(u32) -> std::io::Result<()>) {
+        let Some(member) = self.crew.get(proc) else {
+            return;
+        };
+        if let Err(error) = send(member.pid) {
+            tracing::error!(%error, pool = member.pool.name, slot = member.slot.0, pid = member.pid, "cannot signal the process");
+        }
+    }
+
+    fn exited(&mut self, proc: ProcId, status: ExitStatus, last_lines: Vec<String>) {
+        if let Some(member) = self.crew.leave(proc)
+            && let Err(error) = self.parts.guardian.forget(member.pid)
+        {
+            tracing::debug!(%error, "the guardian does not answer");
+        }
+        self.events.push_back(Event::Exited {
+            proc,
+            status,
+            last_lines,
+        });
+    }
+
+    fn notice(&mut self, notice: Notice, registered: &mut Vec<(ConnId, Box<[u8]>)>) {
+        match notice {
+            Notice::Registered { conn, function } => {
+                tracing::debug!(conn = conn.0 & 0xffff_ffff, function = %String::from_utf8_lossy(&function), "a worker registered");
+                registered.push((conn, function));
+            }
+            Notice::Worked(conn) => {
+                // a connection may register and end a job before it has been looked at
+                self.adopt(std::mem::take(registered));
+                if let Some(proc) = self.crew.owner(conn) {
+                    self.events.push_back(Event::Worked { proc });
+                }
+            }
+            Notice::Parked(conn) => {
+                if let Some(proc) = self.crew.park(conn) {
+                    self.tell_if_parked(proc);
+                }
+            }
+            Notice::Closed(conn) => {
+                registered.retain(|(other, _)| *other != conn);
+                if let Some(proc) = self.crew.lose(conn) {
+                    self.tell_if_parked(proc);
+                }
+            }
+        }
+    }
+
+    fn tell_if_parked(&mut self, proc: ProcId) {
+        if self.crew.is_parked(proc) {
+            self.events.push_back(Event::Parked { proc });
+        }
+    }
+
+    /// Finds the processes of connections that have registered functions.
+    fn adopt(&mut self, registered: Vec<(ConnId, Box<[u8]>)>) {
+        if registered.is_empty() {
+            return;
+        }
+        let mut owners: HashMap<ConnId, Option<ProcId>> = HashMap::new();
+        let leaders = self.crew.leader_pids();
+        let mut unknown = Vec::new();
+        for (conn, _) in &registered {
+            if owners.contains_key(conn) {
+                continue;
+            }
+            let owner = self.crew.owner(*conn);
+            owners.insert(*conn, owner);
+            if let (None, Some(peer)) = (owner, self.parts.hub.peer(*conn)) {
+                match peer.origin {
+                    Origin::Tcp { local, remote } => unknown.push((*conn, (local, remote))),
+                    Origin::Unix { pid } => {
+                        let leader = pid.and_then(|pid| peer::leader_of_pid(pid, &leaders));
+                        owners.insert(*conn, leader.and_then(|pid| self.crew.led_by(pid)));
+                    }
+                }
+            }
+        }
+        let pairs: Vec<_> = unknown.iter().map(|(_, pair)| *pair).collect();
+        for ((conn, _), leader) in unknown.iter().zip(peer::leaders_of(&pairs, &leaders)) {
+            owners.insert(*conn, leader.and_then(|pid| self.crew.led_by(pid)));
+        }
+        for (conn, function) in registered {
+            self.register(conn, &function, owners.get(&conn).copied().flatten());
+        }
+        self.sample_soon();
+    }
+
+    fn register(&mut self, conn: ConnId, function: &[u8], owner: Option<ProcId>) {
+        let registration = match owner {
+            Some(_) => Registration::Mapped,
+            None => Registration::Guessed,
+        };
+        let Some(proc) = owner.or_else(|| self.guess(conn, function)) else {
+            return;
+        };
+        if owner.is_some() && self.crew.owner(conn).is_none() {
+            match self.crew.adopt(proc, conn) {
+                MemberService::Open => {}
+                MemberService::Quiesced => {
+                    self.parts.hub.with(|server, now| server.quiesce(now, conn))
+                }
+                MemberService::Refused => {
+                    self.parts.hub.with(|server, now| server.refuse(now, conn))
+                }
+            }
+        }
+        let Some(member) = self.crew.get_mut(proc) else {
+            return;
+        };
+        if member.registration == Registration::None && member.does(function) {
+            member.registration = registration;
+            self.events.push_back(Event::Registered { proc });
+        }
+    }
+
+    /// A connection from this machine belongs to whom the kernel says, or to nobody of ours. Of one that comes through an address
+    /// translation nothing can be known; it is one of ours when one of ours is expected.
+    fn guess(&self, conn: ConnId, function: &[u8]) -> Option<ProcId> {
+        match self.parts.hub.peer(conn)?.origin {
+            Origin::Tcp { remote, .. } if !remote.ip().to_canonical().is_loopback() => {
+                self.crew.guess(function)
+            }
+            Origin::Tcp { .. } | Origin::Unix { .. } => None,
+        }
+    }
+
+    fn sample_soon(&mut self) {
+        if self.parts.file.is_some() {
+            let earliest = (self.sampled + SAMPLE_LEAST).max(self.parts.hub.now());
+            self.sample_at = Some(self.sample_at.map_or(earliest, |at| at.min(earliest)));
+        }
+    }
+
+    /// Looks at the job server for the supervisor.
+    fn sample(&mut self, now: Time) {
+        self.sampled = now;
+        self.parts.hub.hear_demand();
+        let pools = self
+            .parts
+            .file
+            .as_ref()
+            .map(ConfigFile::pools)
+            .unwrap_or_default();
+        let (functions, occupations) = self.parts.hub.with(|server, now| {
+            let of = |conn: &ConnId| server.occupation(*conn);
+            let occupations: Vec<_> = self
+                .crew
+                .iter()
+                .map(|(proc, member)| {
+                    (
+                        proc,
+                        member,
+                        member.conns.iter().filter_map(of).collect::<Vec<_>>(),
+                    )
+                })
+                .collect();
+            (server.function_loads(now), occupations)
+        });
+        let functions: HashMap<_, _> = functions
+            .iter()
+            .map(|load| (load.name.as_str(), load))
+            .collect();
+        let mut loads: HashMap<&str, PoolLoad> = HashMap::new();
+        for pool in pools {
+            let mut load = PoolLoad {
+                pool: pool.name.clone(),
+                ..PoolLoad::default()
+            };
+            for function in pool
+                .functions
+                .iter()
+                .filter_map(|name| functions.get(name.as_str()))
+            {
+                load.queued += function.queued.iter().sum::<u64>();
+                load.completed += function.completed;
+                load.busy_seconds += function.busy_seconds;
+                load.oldest_wait = load.oldest_wait.max(function.oldest_wait);
+            }
+            loads.insert(&pool.name, load);
+        }
+        for (proc, member, occupations) in occupations {
+            let Some(idle_since) = occupations.iter().map(|it| it.idle_since).max() else {
+                continue;
+            };
+            let Some(load) = loads.get_mut(member.pool.name.as_str()) else {
+                continue;
+            };
+            load.processes.push(ProcLoad {
+                proc,
+                busy_since: occupations.iter().filter_map(|it| it.busy_since).min(),
+                idle_since,
+                jobs_done: occupations.iter().map(|it| it.jobs_done).sum(),
+            });
+        }
+        let waits = loads.values().any(|load| load.queued > 0);
+        self.sample_at =
+            (!loads.is_empty()).then(|| now + if waits { SAMPLE_BUSY } else { SAMPLE_IDLE });
+        let mut loads: Vec<_> = loads.into_values().collect();
+        loads.sort_by(|a, b| a.pool.cmp(&b.pool));
+        self.events.push_back(Event::Sampled(loads));
+    }
+
+    fn configure(&mut self) {
+        if let Some(file) = &self.parts.file {
+            self.events
+                .push_back(Event::Configured(file.pools().to_vec(), file.caps()));
+            self.sample_soon();
+        }
+    }
+
+    fn reload(&mut self) -> Result<String, String> {
+        match &mut self.parts.file {
+            Some(file) => {
+                let reading = file.read();
+                self.apply(reading)
+            }
+            None => Err(
+                "this gearpool was started without a configuration file; start it with -c FILE"
+                    .to_owned(),
+            ),
+        }
+    }
+
+    fn apply(&mut self, reading: Reading) -> Result<String, String> {
+        match reading {
+            Reading::Same => Ok("nothing has changed".to_owned()),
+            Reading::New(plan) => {
+                self.configure();
+                if plan.is_empty() {
+                    tracing::info!("configuration read; nothing to change");
+                    return Ok("nothing to change".to_owned());
+                }
+                let text = plan.to_string();
+                for line in text.lines() {
+                    tracing::info!("configuration: {line}");
+                }
+                Ok(text)
+            }
+            Reading::Wrong(error) => {
+                for line in error.lines() {
+                    tracing::error!("{line}");
+                }
+                tracing::error!("the configuration file is wrong; the old one stays in force");
+                Err(error)
+            }
+        }
+    }
+
+    fn shut_down(&mut self, stop: Stop) {
+        if !self.is_shutting_down {
+            tracing::info!("shutting down");
+        }
+        self.is_shutting_down = true;
+        self.events.push_back(Event::ShutDown(stop));
+    }
+
+    fn control(&mut self, control: Control) {
+        match control {
+            Control::Status(reply) => self.status(reply),
+            Control::Plan(reply) => {
+                let plan = match &self.parts.file {
+                    Some(file) => file
+                        .plan()
+                        .map(|plan| plan.to_string())
+                        .map_err(|error| error.to_string()),
+                    None => {
+                        Err("this gearpool was started without a configuration file".to_owned())
+                    }
+                };
+                answer(reply, plan);
+            }
+            Control::Reload(reply) => {
+                let result = self.reload();
+                answer(reply, result);
+            }
+            Control::Scale {
+                pool,
+                min,
+                max,
+                reply,
+            } => {
+                let done = match min == max {
+                    true => format!(
+                        "{pool}: kept at {min} until the file changes it, or `gearpool start {pool}`"
+                    ),
+                    false => format!(
+                        "{pool}: kept between {min} and {max} until the file changes it, or `gearpool start {pool}`"
+                    ),
+                };
+                self.order(
+                    Event::Scale {
+                        pool: pool.clone(),
+                        min,
+                        max,
+                    },
+                    &pool,
+                    done,
+                    reply,
+                );
+            }
+            Control::Start { pool, reply } => {
+                let done = format!("{pool}: as the file says");
+                self.order(Event::Start { pool: pool.clone() }, &pool, done, reply);
+            }
+            Control::Stop { pool, reply } => {
+                let done = format!("{pool}: stopping; running jobs are finished first");
+                self.order(Event::Stop { pool: pool.clone() }, &pool, done, reply);
+            }
+            Control::Restart { pool, slot, reply } => {
+                let done = match slot {
+                    None => format!(
+                        "{pool}: restarting one process after the other, each when its job is done"
+                    ),
+                    Some(Slot(slot)) => format!("{pool}/{slot}: restarting when its job is done"),
+                };
+                if let Some(slot) = slot
+                    && !self
+                        .crew
+                        .iter()
+                        .any(|(_, member)| member.pool.name == pool && member.slot == slot)
+                {
+                    return answer(
+                        reply,
+                        Err(format!(
+                            "there is no process {pool}/{}; `gearpool status {pool}` lists them",
+                            slot.0
+                        )),
+                    );
+                }
+                self.order(
+                    Event::Restart {
+                        pool: pool.clone(),
+                        slot,
+                    },
+                    &pool,
+                    done,
+                    reply,
+                );
+            }
+            Control::ShutDown { how, reply } => {
+                self.shut_down(how);
+                answer(reply, Ok("shutting down".to_owned()));
+            }
+        }
+    }
+
+    /// Passes an order to the supervisor, if there is such a pool.
+    fn order(&mut self, event: Event, pool: &str, done: String, reply: Reply) {
+        let pools = self
+            .parts
+            .file
+            .as_ref()
+            .map(ConfigFile::pools)
+            .unwrap_or_default();
+        if !pools.iter().any(|known| known.name == pool) {
+            let names: Vec<_> = pools.iter().map(|pool| pool.name.as_str()).collect();
+            let known = match names.is_empty() {
+                true => "this gearpool has no pools".to_owned(),
+                false => format!("there are {}", names.join(", ")),
+            };
+            return answer(reply, Err(format!("there is no pool {pool:?}; {known}")));
+        }
+        tracing::info!("{done}");
+        self.events.push_back(event);
+        answer(reply, Ok(done));
+    }
+
+    fn status(&mut self, reply: oneshot::Sender<crate::status::Status>) {
+        // the answer includes what this very call has been told of
+        self.work_off();
+        let sources = Sources {
+            hub: &self.parts.hub,
+            crew: &self.crew,
+            file: self.parts.file.as_ref(),
+            is_shutting_down: self.is_shutting_down,
+        };
+        let pools = self.supervisor.view(self.parts.hub.now());
+        let status = self.parts.snapshooter.take(&sources, pools);
+        // whoever asked may have gone
+        let _ = reply.send(status);
+    }
+
+    /// Ends the guardian, and with it whatever is left of the processes.
+    pub(super) fn finish(self) {
+        if let Err(error) = self.parts.guardian.finish() {
+            tracing::error!(%error, "processes may be left behind");
+        }
+    }
+}
+
+fn answer(reply: Reply, answer: Result<String, String>) {
+    // whoever asked may have gone
+    let _ = reply.send(answer);
+}
+
+fn say(tell: &Tell) {
+    let name = match tell.slot {
+        Some(Slot(slot)) => format!("{}/{slot}", tell.pool),
+        None => tell.pool.clone(),
+    };
+    match tell.level {
+        Level::Info => tracing::info!("{name}: {}", tell.text),
+        Level::Warning => tracing::warn!("{name}: {}", tell.text),
+        Level::Error => tracing::error!("{name}: {}", tell.text),
+    }
+}
+
+fn status_of(status: &std::process::ExitStatus) -> ExitStatus {
+    use std::os::unix::process::ExitStatusExt;
+    match (status.code(), status.signal()) {
+        (Some(code), _) => ExitStatus::Code(code),
+        (None, signal) => ExitStatus::Signal(signal.unwrap_or_default()),
+    }
+}
