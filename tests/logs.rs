@@ -1,0 +1,207 @@
+//! Real processes write, and what they wrote stands in the files: all of it, in order, no line torn.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::ffi::OsString;
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use gearpool::config::Log;
+use gearpool::daemon::logs::{Logs, log_file};
+use gearpool::sys::child::{self, Child, Spec};
+use gearpool::sys::signal::kill_group;
+
+const LONG: Duration = Duration::from_secs(20);
+
+fn start(argv: &[&str]) -> Child {
+    child::spawn(&Spec {
+        argv: argv.iter().map(OsString::from).collect(),
+        env: vec![("PATH".into(), "/usr/bin:/bin".into())],
+        ..Spec::default()
+    })
+    .unwrap()
+}
+
+/// Runs a command to its end, and returns the last lines.
+async fn run(logs: &Logs, slot: u32, config: &Log, argv: &[&str]) -> Vec<String> {
+    let Child {
+        output, mut exit, ..
+    } = start(argv);
+    let capture = logs.capture("pool", slot, config.clone(), output);
+    exit.wait().await.unwrap();
+    tokio::time::timeout(LONG, capture.ended()).await.unwrap()
+}
+
+/// The files of a slot, the oldest first.
+fn files(folder: &Path, slot: u32) -> Vec<Vec<u8>> {
+    let newest = log_file(folder, "pool", slot);
+    let older = (1..).map_while(|number| fs::read(format!("{}.{number}", newest.display())).ok());
+    let mut files: Vec<_> = older.collect();
+    files.reverse();
+    files.push(fs::read(newest).unwrap());
+    files
+}
+
+#[tokio::test]
+async fn rotated_files_hold_everything_between_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let logs = Logs::start(folder.path()).unwrap();
+    let config = Log {
+        max_size: 100_000,
+        keep: 1000,
+        ..Log::default()
+    };
+    // 300,000 lines of all lengths, from both descriptors, as fast as it goes.
+    let script = "import os, sys\n\
+        lines = [b'%d %s\\n' % (n, b'x' * (n * 7919 % 97)) for n in range(300000)]\n\
+        for at in range(0, len(lines), 37):\n\
+        \x20   os.write(1 + at % 2, b''.join(lines[at:at + 37]))";
+    let last = run(&logs, 1, &config, &["python3", "-c", script]).await;
+
+    let mut expected = String::new();
+    for number in 0..300_000_usize {
+        writeln!(expected, "{number} {}", "x".repeat(number * 7919 % 97)).unwrap();
+    }
+    let files = files(folder.path(), 1);
+    assert_eq!(files.len(), expected.len().div_ceil(100_000));
+    for file in &files {
+        assert!(file.len() <= 100_000);
+        assert_eq!(file.last(), Some(&b'\n'));
+    }
+    assert!(files.concat() == expected.as_bytes());
+    let lines: Vec<&str> = expected.lines().collect();
+    assert_eq!(last, lines[lines.len() - 20..]);
+    assert_eq!(logs.dropped(), 0);
+}
+
+#[tokio::test]
+async fn a_huge_line_is_broken_and_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let logs = Logs::start(folder.path()).unwrap();
+    let script = "import sys; sys.stdout.write('y' * 5000000 + '\\nend\\n')";
+    let config = Log {
+        max_line: 65_536,
+        ..Log::default()
+    };
+    let last = run(&logs, 1, &config, &["python3", "-c", script]).await;
+    let text = files(folder.path(), 1).concat();
+    let text = String::from_utf8(text).unwrap();
+    assert!(text.lines().all(|line| line.len() <= 65_536));
+    assert_eq!(text.matches('y').count(), 5_000_000);
+    assert!(text.ends_with("y\nend\n"));
+    assert_eq!(last.last().unwrap(), "end");
+}
+
+#[tokio::test]
+async fn a_killed_writers_words_are_there_to_the_last() {
+    let folder = tempfile::tempdir().unwrap();
+    let logs = Logs::start(folder.path()).unwrap();
+    let script = "i=0; while :; do i=$((i+1)); echo line $i; done";
+    let Child {
+        pid,
+        output,
+        mut exit,
+    } = start(&["sh", "-c", script]);
+    let path = log_file(folder.path(), "pool", 1);
+    let capture = logs.capture("pool", 1, Log::default(), output);
+    let begin = Instant::now();
+    while fs::metadata(&path).map_or(0, |file| file.len()) < 10_000 {
+        assert!(begin.elapsed() < LONG);
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    kill_group(pid).unwrap();
+    exit.wait().await.unwrap();
+    let last = capture.ended().await;
+    let text = fs::read_to_string(&path).unwrap();
+    for (line, number) in text.lines().zip(1..) {
+        assert_eq!(line, format!("line {number}"));
+    }
+    assert_eq!(text.lines().last(), last.last().map(String::as_str));
+
+    // The next process of the slot goes on in the same file.
+    let next = run(&logs, 1, &Log::default(), &["echo", "again"]).await;
+    assert_eq!(next, ["again"]);
+    let longer = fs::read_to_string(&path).unwrap();
+    assert_eq!(longer, format!("{}\nagain\n", text.trim_end()));
+}
+
+#[tokio::test]
+async fn a_grandchild_that_keeps_the_pipe_does_not_keep_the_slot() {
+    let folder = tempfile::tempdir().unwrap();
+    let logs = Logs::start(folder.path()).unwrap();
+    // One that is silent, and one that never stops.
+    for (slot, grandchild) in [(1, "sleep 1000"), (2, "yes")] {
+        let script = format!("echo words; {grandchild} & exit 1");
+        let Child {
+            pid,
+            output,
+            mut exit,
+        } = start(&["sh", "-c", &script]);
+        let config = Log {
+            max_size: 1 << 20,
+            keep: 1,
+            ..Log::default()
+        };
+        let capture = logs.capture("pool", slot, config, output);
+        assert_eq!(exit.wait().await.unwrap().code(), Some(1));
+        let begin = Instant::now();
+        let last = tokio::time::timeout(LONG, capture.ended()).await.unwrap();
+        assert!(begin.elapsed() < Duration::from_secs(5));
+        match slot {
+            1 => assert_eq!(last, ["words"]),
+            _ => assert_eq!(last.last().unwrap(), "y"),
+        }
+        kill_group(pid).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn many_at_once_do_not_mix_and_a_loud_one_starves_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let logs = Logs::start(folder.path()).unwrap();
+    let small = Log {
+        max_size: 1 << 20,
+        keep: 1,
+        ..Log::default()
+    };
+    let loud = start(&["yes", "loud"]);
+    let _loud = logs.capture("loud", 1, small.clone(), loud.output);
+    let runs = (1..=20).map(|slot| {
+        let (logs, small) = (logs.clone(), small.clone());
+        tokio::spawn(async move {
+            let script = format!("for i in $(seq 200); do echo slot {slot}; done");
+            run(&logs, slot, &small, &["sh", "-c", &script]).await
+        })
+    });
+    for (task, slot) in runs.collect::<Vec<_>>().into_iter().zip(1..) {
+        let last = task.await.unwrap();
+        let line = format!("slot {slot}");
+        assert!(last.len() == 20 && last.iter().all(|words| *words == line));
+        let text = files(folder.path(), slot).concat();
+        assert_eq!(
+            String::from_utf8(text).unwrap(),
+            format!("{line}\n").repeat(200)
+        );
+    }
+    kill_group(loud.pid).unwrap();
+}
+
+#[tokio::test]
+async fn a_log_that_cannot_be_written_stops_no_worker() {
+    let folder = tempfile::tempdir().unwrap();
+    let logs = Logs::start(folder.path()).unwrap();
+    fs::write(folder.path().join("pool"), "in the way").unwrap();
+    let last = run(&logs, 1, &Log::default(), &["seq", "100000"]).await;
+    assert_eq!(last.last().unwrap(), "100000");
+    assert_eq!(logs.dropped(), 588_895);
+}
+
+#[test]
+fn a_pools_name_is_always_a_folder_of_its_own() {
+    let file = |pool| log_file(Path::new("/logs"), pool, 3);
+    assert_eq!(file("fetchURL"), Path::new("/logs/fetchURL/3.log"));
+    assert_eq!(file("Mail::send"), Path::new("/logs/Mail::send/3.log"));
+    assert_eq!(file("a/b%c"), Path::new("/logs/a%2Fb%25c/3.log"));
+    assert_eq!(file(".."), Path::new("/logs/%2E./3.log"));
+}
