@@ -543,6 +543,9 @@ impl Crew {
     /// A drain that is no longer wanted is cheaper to take back than a process is to start.
     fn undo_drains(&mut self, turn: &mut Turn<'_>) {
         let mut missing = self.missing();
+        if missing == 0 {
+            return;
+        }
         for member in &mut self.members {
             if missing == 0 {
                 break;
