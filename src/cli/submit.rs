@@ -290,7 +290,7 @@ impl<W: Write> Client<W> {
                 }
                 ready = connection.ready() => {
                     ready.map_err(|error| self.lost(error))?;
-                    while let Some(response) = connection.next().map_err(|error| self.lost(error))? {
+                    while let Some(response) = connection.try_receive().map_err(|error| self.lost(error))? {
                         self.hear(response)?;
                     }
                     self.report.flush()?;

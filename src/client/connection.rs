@@ -171,7 +171,7 @@ impl Connection {
     ///
     /// # Errors
     /// [`ConnectionError`], after which the connection is of no use.
-    pub fn next(&mut self) -> Result<Option<Response<'_>>, ConnectionError> {
+    pub fn try_receive(&mut self) -> Result<Option<Response<'_>>, ConnectionError> {
         let Some(taken) = self.frame()? else {
             return Ok(None);
         };
@@ -204,7 +204,7 @@ impl Connection {
     pub async fn receive(&mut self) -> Result<Response<'_>, ConnectionError> {
         self.ready().await?;
         let closed = ConnectionError::Closed(self.address.clone());
-        self.next()?.ok_or(closed)
+        self.try_receive()?.ok_or(closed)
     }
 
     /// Waits for the next line of an admin command's answer, without its line end.
