@@ -256,7 +256,8 @@ fn the_address_is_a_flag_or_in_the_environment() {
     let dead = free_port();
     let live = format!("127.0.0.1:{}", server.port);
     let port = server.port.to_string();
-    let variables: [(&[&str], &[(&str, &str)]); 6] = [
+    type Environment<'a> = &'a [(&'a str, &'a str)];
+    let variables: [(&[&str], Environment<'_>); 6] = [
         (&["-h", &live], &[]),
         (&["--server", "127.0.0.1", "--port", &port], &[]),
         (&["-p", &port], &[("GEARMAN_SERVERS", "127.0.0.1:1")]),
