@@ -1,4 +1,4 @@
-//! `gearpool submit` and `gearpool work` against a real server, and against the `gearman` tool and a PHP worker at the other end.
+//! `gearpool submit` and `gearpool work` against a real server, with the `gearman` tool and a PHP worker at the other end.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 #[path = "support/gearman_server.rs"]

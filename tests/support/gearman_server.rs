@@ -18,12 +18,19 @@ pub(crate) fn free_port() -> u16 {
     listener.local_addr().unwrap().port()
 }
 
-/// The server under the commands: the one place to change for another.
+/// The server under the commands: our own, or gearmand for the tests of that name.
 fn server_command(port: u16) -> Command {
-    let mut command = Command::new("/usr/sbin/gearmand");
+    if env!("CARGO_CRATE_NAME") == "commands_gearmand" {
+        let mut command = Command::new("/usr/sbin/gearmand");
+        command
+            .args(["--listen=127.0.0.1", "--log-file=none", "-u", "root"])
+            .arg(format!("--port={port}"));
+        return command;
+    }
+    let mut command = gearpool();
     command
-        .args(["--listen=127.0.0.1", "--log-file=none", "-u", "root"])
-        .arg(format!("--port={port}"));
+        .args(["serve", "-L", "127.0.0.1", "-p"])
+        .arg(port.to_string());
     command
 }
 
@@ -102,6 +109,8 @@ pub(crate) fn gearpool() -> Command {
     for name in [
         "GEARMAN_SERVERS",
         "GEARMAN_SERVER",
+        "GEARPOOL_CONFIG",
+        "GEARMAND_PORT",
         "GEARPOOL_POOL",
         "GEARPOOL_SLOT",
     ] {
