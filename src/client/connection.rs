@@ -16,6 +16,7 @@ use super::Address;
 use crate::proto::frame::MAX_BODY;
 use crate::proto::{Decoded, Frame, FrameError, Magic, Request, Response, ResponseError};
 use crate::proto::{decode, decode_within};
+use crate::sys::reason;
 
 /// How long a server may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -34,7 +35,7 @@ const CHUNK: usize = 64 << 10;
 
 /// A server that could not be reached.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot connect to {address}: {}; is a Gearman server running there?", plain(.source))]
+#[error("cannot connect to {address}: {}; is a Gearman server running there?", reason(.source))]
 pub struct ConnectError {
     /// Where it should have been.
     pub address: Address,
@@ -49,7 +50,7 @@ pub enum ConnectionError {
     #[error("{0} closed the connection")]
     Closed(Address),
     /// The system gave it up.
-    #[error("the connection to {address} is lost: {}", plain(.source))]
+    #[error("the connection to {address} is lost: {}", reason(.source))]
     Io {
         /// Where it led.
         address: Address,
@@ -65,20 +66,6 @@ pub enum ConnectionError {
     /// A line of text where a packet should be, or the reverse.
     #[error("{0} does not speak Gearman: {1}")]
     Unexpected(Address, &'static str),
-}
-
-/// What the system says of an error, without its number.
-fn plain(error: &io::Error) -> String {
-    let text = error.to_string();
-    let text = text.split(" (os error").next().unwrap_or_default();
-    let mut letters = text.chars();
-    match letters.next() {
-        // "Connection refused" inside a sentence, but "I/O error" as it is
-        Some(first) if letters.clone().next().is_some_and(char::is_lowercase) => {
-            first.to_lowercase().chain(letters).collect()
-        }
-        _ => text.to_owned(),
-    }
 }
 
 #[derive(Debug)]
