@@ -7,6 +7,7 @@ pub mod generate;
 pub mod logs;
 pub mod nearest;
 pub mod pool_slot;
+mod say;
 mod serve;
 pub mod server_section;
 mod servers;

@@ -17,8 +17,10 @@ use anyhow::{Context, anyhow, bail};
 use self::report::{Format, Outcome, Report, Submission};
 use self::source::{Cut, Source};
 use super::Failure;
+use super::say::say;
 use super::servers::Servers;
 use crate::client::{Connection, ConnectionError};
+use crate::proto::frame::MAX_BODY;
 use crate::proto::{Mode, Priority, Request, Response};
 
 /// Jobs that may be without an answer at a time: enough to hide a round trip, few enough to be held.
@@ -180,9 +182,7 @@ impl SubmitArgs {
             (true, None) if self.empty => Source::Given([Vec::new()].into()),
             (true, cut) => {
                 if io::stdin().is_terminal() {
-                    eprintln!(
-                        "gearpool: reading the workload from the terminal; end it with Ctrl-D"
-                    );
+                    say("reading the workload from the terminal; end it with Ctrl-D");
                 }
                 Source::stdin(cut.unwrap_or(Cut::Whole))
             }
@@ -284,13 +284,13 @@ impl<W: Write> Client<W> {
             tokio::select! {
                 workload = source.next(), if more && room => {
                     match workload.context("cannot read standard input")? {
-                        Some(workload) => self.submit(connection, &workload),
+                        Some(workload) => self.submit(connection, &workload)?,
                         None => more = false,
                     }
                 }
                 ready = connection.ready() => {
                     ready.map_err(|error| self.lost(error))?;
-                    while let Some(response) = connection.next().map_err(|error| self.lost(error))? {
+                    while let Some(response) = connection.try_receive().map_err(|error| self.lost(error))? {
                         self.hear(response)?;
                     }
                     self.report.flush()?;
@@ -313,9 +313,12 @@ impl<W: Write> Client<W> {
         }
     }
 
-    fn submit(&mut self, connection: &mut Connection, workload: &[u8]) {
+    fn submit(&mut self, connection: &mut Connection, workload: &[u8]) -> anyhow::Result<()> {
         let order = &self.order;
         for function in &order.functions {
+            if function.len() + order.unique.len() + workload.len() + 2 > MAX_BODY {
+                bail!("a workload of more than {} MiB", MAX_BODY >> 20);
+            }
             connection.send(&Request::SubmitJob {
                 priority: order.priority,
                 mode: order.mode,
@@ -330,6 +333,7 @@ impl<W: Write> Client<W> {
                 order.unique.clone(),
             ));
         }
+        Ok(())
     }
 
     fn hear(&mut self, response: Response<'_>) -> anyhow::Result<()> {

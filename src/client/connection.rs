@@ -8,6 +8,7 @@ use std::future::Future;
 use std::io;
 use std::time::Duration;
 
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
 
@@ -15,9 +16,16 @@ use super::Address;
 use crate::proto::frame::MAX_BODY;
 use crate::proto::{Decoded, Frame, FrameError, Magic, Request, Response, ResponseError};
 use crate::proto::{decode, decode_within};
+use crate::sys::reason;
 
 /// How long a server may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A sleeping worker hears nothing for days, and must notice within two minutes that the server's machine is gone.
+const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
+    .with_time(Duration::from_secs(60))
+    .with_interval(Duration::from_secs(10))
+    .with_retries(6);
 
 /// The longest body that is read: a workload of the longest body that a server accepts comes back with a handle before it.
 const MAX_RECEIVED: usize = MAX_BODY + (4 << 10);
@@ -27,7 +35,7 @@ const CHUNK: usize = 64 << 10;
 
 /// A server that could not be reached.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot connect to {address}: {}; is a Gearman server running there?", plain(.source))]
+#[error("cannot connect to {address}: {}; is a Gearman server running there?", reason(.source))]
 pub struct ConnectError {
     /// Where it should have been.
     pub address: Address,
@@ -42,7 +50,7 @@ pub enum ConnectionError {
     #[error("{0} closed the connection")]
     Closed(Address),
     /// The system gave it up.
-    #[error("the connection to {address} is lost: {}", plain(.source))]
+    #[error("the connection to {address} is lost: {}", reason(.source))]
     Io {
         /// Where it led.
         address: Address,
@@ -58,20 +66,6 @@ pub enum ConnectionError {
     /// A line of text where a packet should be, or the reverse.
     #[error("{0} does not speak Gearman: {1}")]
     Unexpected(Address, &'static str),
-}
-
-/// What the system says of an error, without its number.
-fn plain(error: &io::Error) -> String {
-    let text = error.to_string();
-    let text = text.split(" (os error").next().unwrap_or_default();
-    let mut letters = text.chars();
-    match letters.next() {
-        // "Connection refused" inside a sentence, but "I/O error" as it is
-        Some(first) if letters.clone().next().is_some_and(char::is_lowercase) => {
-            first.to_lowercase().chain(letters).collect()
-        }
-        _ => text.to_owned(),
-    }
 }
 
 #[derive(Debug)]
@@ -104,6 +98,7 @@ impl Connection {
                 Address::Tcp(host, port) => {
                     let stream = TcpStream::connect((host.as_str(), *port)).await?;
                     stream.set_nodelay(true)?;
+                    SockRef::from(&stream).set_tcp_keepalive(&KEEPALIVE)?;
                     Stream::Tcp(stream)
                 }
                 Address::Unix(path) => Stream::Unix(UnixStream::connect(path).await?),
@@ -171,7 +166,7 @@ impl Connection {
     ///
     /// # Errors
     /// [`ConnectionError`], after which the connection is of no use.
-    pub fn next(&mut self) -> Result<Option<Response<'_>>, ConnectionError> {
+    pub fn try_receive(&mut self) -> Result<Option<Response<'_>>, ConnectionError> {
         let Some(taken) = self.frame()? else {
             return Ok(None);
         };
@@ -204,7 +199,7 @@ impl Connection {
     pub async fn receive(&mut self) -> Result<Response<'_>, ConnectionError> {
         self.ready().await?;
         let closed = ConnectionError::Closed(self.address.clone());
-        self.next()?.ok_or(closed)
+        self.try_receive()?.ok_or(closed)
     }
 
     /// Waits for the next line of an admin command's answer, without its line end.
@@ -310,5 +305,112 @@ async fn within<T>(limit: Duration, work: impl Future<Output = io::Result<T>>) -
             io::ErrorKind::TimedOut,
             format!("no answer within {} s", limit.as_secs()),
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::proto::frame::HEADER;
+
+    /// A connection to a peer of the test.
+    async fn pair() -> (Connection, TcpStream) {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let address = Address::local(listener.local_addr().unwrap().port());
+        let connection = Connection::connect(&address).await.unwrap();
+        (connection, listener.accept().await.unwrap().0)
+    }
+
+    fn encoded(response: &Response<'_>) -> Vec<u8> {
+        let mut out = Vec::new();
+        response.encode(&mut out);
+        out
+    }
+
+    #[tokio::test]
+    async fn packets_byte_by_byte_and_lines_of_text() {
+        let (mut connection, mut peer) = pair().await;
+        let created = encoded(&Response::JobCreated { handle: b"H:a:1" });
+        let writing = async {
+            for byte in created.iter().chain(b"OK 1.1.20\r\n.\n") {
+                peer.write_all(&[*byte]).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+            peer.write_all(&[&created[..], &created[..], &created[..5]].concat())
+                .await
+                .unwrap();
+            drop(peer);
+        };
+        let reading = async {
+            let handle = b"H:a:1";
+            assert_eq!(
+                connection.receive().await.unwrap(),
+                Response::JobCreated { handle }
+            );
+            assert_eq!(connection.line().await.unwrap(), b"OK 1.1.20");
+            assert_eq!(connection.line().await.unwrap(), b".");
+            for _ in 0..2 {
+                assert_eq!(
+                    connection.receive().await.unwrap(),
+                    Response::JobCreated { handle }
+                );
+            }
+            let torn = connection.receive().await.unwrap_err();
+            assert!(torn.to_string().contains("closed the connection"), "{torn}");
+        };
+        tokio::join!(writing, reading);
+    }
+
+    /// Both sides have more to say than the sockets hold, and the peer reads only when it has said it.
+    #[tokio::test]
+    async fn a_peer_that_wants_to_be_read_first() {
+        const LENGTH: usize = 16 << 20;
+        let (mut connection, mut peer) = pair().await;
+        let big = vec![b'a'; LENGTH];
+        let talking = async {
+            let mut echo = encoded(&Response::EchoRes { data: &big });
+            peer.write_all(&echo).await.unwrap();
+            peer.read_exact(&mut echo).await.unwrap();
+            peer
+        };
+        connection.send(&Request::EchoReq { data: &big });
+        assert_eq!(connection.unsent(), HEADER + LENGTH);
+        let (flushed, _peer) = tokio::join!(connection.flush(), talking);
+        flushed.unwrap();
+        assert_eq!(connection.unsent(), 0);
+        match connection.receive().await.unwrap() {
+            Response::EchoRes { data } => assert!(data == big),
+            other => panic!("{other:?}"),
+        }
+        assert!(connection.try_receive().unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn peers_that_do_not_speak_gearman() {
+        let table: [(&[u8], &str); 5] = [
+            (b"HTTP/1.1 400 Bad Request\r\n", "a line of text"),
+            (b"\0BAD", "does not begin with"),
+            (b"\0REQ\0\0\0\x01\0\0\0\x01f", "it sent a request"),
+            (b"\0RES\0\0\0\x01\0\0\0\x01f", "packet 1 is not one"),
+            (b"\0RES\0\0\0\x11\xff\0\0\0", "more than are accepted"),
+        ];
+        for (bytes, part) in table {
+            let (mut connection, mut peer) = pair().await;
+            peer.write_all(bytes).await.unwrap();
+            let error = connection.receive().await.unwrap_err();
+            assert!(error.to_string().contains(part), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn errors_are_plain() {
+        let address: Address = "unix:/no/such/socket".parse().unwrap();
+        assert_eq!(
+            Connection::connect(&address).await.unwrap_err().to_string(),
+            "cannot connect to unix:/no/such/socket: no such file or directory; is a Gearman server running there?"
+        );
     }
 }

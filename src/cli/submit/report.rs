@@ -6,6 +6,8 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde::Serialize;
 
+use crate::cli::say::say;
+
 /// One job that was asked for.
 #[derive(Debug)]
 pub(super) struct Submission {
@@ -99,7 +101,8 @@ impl<W: Write> Report<W> {
             Format::Json => job.warnings.extend_from_slice(data),
             Format::Text | Format::Prefixed => {
                 let end = if data.ends_with(b"\n") { "" } else { "\n" };
-                eprint!("{}{end}", String::from_utf8_lossy(data));
+                // as a command's own words, not as ours; when nobody reads them the results still count
+                let _ = write!(io::stderr(), "{}{end}", String::from_utf8_lossy(data));
             }
         }
     }
@@ -123,16 +126,16 @@ impl<W: Write> Report<W> {
         match outcome {
             Outcome::Queued => writeln!(self.out, "{handle}")?,
             Outcome::Completed => {}
-            Outcome::Failed => eprintln!("gearpool: job {handle} of {function} failed"),
-            Outcome::Exception(data) => eprintln!(
-                "gearpool: job {handle} of {function} ended in an exception: {}",
+            Outcome::Failed => say(format_args!("job {handle} of {function} failed")),
+            Outcome::Exception(data) => say(format_args!(
+                "job {handle} of {function} ended in an exception: {}",
                 String::from_utf8_lossy(data).trim_end()
-            ),
-            Outcome::Refused(code, text) => eprintln!(
-                "gearpool: the server refused job {} of {function}: {}",
+            )),
+            Outcome::Refused(code, text) => say(format_args!(
+                "the server refused job {} of {function}: {}",
                 job.number,
                 refusal(code, text)
-            ),
+            )),
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ use tokio::time::{sleep, timeout};
 
 use super::program::{Job, MAX_OUTPUT, Outcome, Program};
 use super::{Stop, raise};
+use crate::cli::say::say;
 use crate::client::{Address, Connection, ConnectionError};
 use crate::proto::{Grab, Request, Response};
 
@@ -88,18 +89,16 @@ impl Worker {
             match connected {
                 Ok(connection) => {
                     if said {
-                        eprintln!("gearpool: connected to {address}");
+                        say(format_args!("connected to {address}"));
                     }
                     match session.work(connection).await {
                         Ok(()) => return Ok(()),
                         Err(Broken::Fatal(error)) => return Err(error),
-                        Err(Broken::Lost(error)) => {
-                            eprintln!("gearpool: {error}; connecting again")
-                        }
+                        Err(Broken::Lost(error)) => say(format_args!("{error}; connecting again")),
                     }
                 }
                 // once, not with every attempt
-                Err(error) if !said => eprintln!("gearpool: {error} Trying until there is one."),
+                Err(error) if !said => say(format_args!("{error} Trying until there is one.")),
                 Err(_) => {}
             }
             said = true;
@@ -154,10 +153,10 @@ impl Session<'_> {
                     }
                 }
                 Answer::Drained => {
-                    eprintln!(
-                        "gearpool: {} has no more jobs for this worker",
+                    say(format_args!(
+                        "{} has no more jobs for this worker",
                         connection.address()
-                    );
+                    ));
                     return Ok(());
                 }
                 Answer::Stopped => return Ok(()),
@@ -226,7 +225,12 @@ impl Session<'_> {
                 tokio::select! {
                     outcome = &mut running => break outcome,
                     heard = connection.receive(), if lost.is_none() => match heard {
-                        Ok(response) => overhear(&response)?,
+                        // whatever it is, the job in hand comes first
+                        Ok(response) => {
+                            if let Err(error) = overhear(&response) {
+                                say(error);
+                            }
+                        }
                         Err(error) => lost = Some(error),
                     }
                 }
@@ -251,7 +255,9 @@ impl Session<'_> {
             )));
         }
         if let Some(error) = lost {
-            eprintln!("gearpool: {shown} is done, but nobody is there to take its result");
+            say(format_args!(
+                "{shown} is done, but nobody is there to take its result"
+            ));
             return Err(Broken::Lost(error));
         }
         match status {
@@ -262,7 +268,7 @@ impl Session<'_> {
                 });
             }
             Some(status) => {
-                eprintln!("gearpool: {shown} failed: {status}");
+                say(format_args!("{shown} failed: {status}"));
                 if !output.is_empty() {
                     connection.send(&Request::WorkData {
                         handle,
@@ -273,7 +279,7 @@ impl Session<'_> {
             }
             None => {
                 let text = format!("the output is longer than {MAX_OUTPUT} bytes");
-                eprintln!("gearpool: {shown} failed: {text}");
+                say(format_args!("{shown} failed: {text}"));
                 connection.send(&Request::WorkWarning {
                     handle,
                     data: text.as_bytes(),
@@ -338,10 +344,10 @@ fn overhear(response: &Response<'_>) -> Result<(), Broken> {
             code: b"JOB_NOT_FOUND",
             text,
         } => {
-            eprintln!(
-                "gearpool: the server did not take a result: {}",
+            say(format_args!(
+                "the server did not take a result: {}",
                 text.escape_ascii()
-            );
+            ));
             Ok(())
         }
         Response::Error { code, text } => Err(Broken::Fatal(anyhow!(
