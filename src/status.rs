@@ -9,6 +9,8 @@ pub mod words;
 
 pub use grid::{Colour, Look};
 
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};

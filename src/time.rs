@@ -2,6 +2,8 @@
 //!
 //! The pure modules never read a clock: the shell reads it and passes a [`Time`] in. A test or the simulation makes its own.
 
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
 use std::ops::{Add, Sub};
 use std::time::Duration;
 

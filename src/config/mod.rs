@@ -6,6 +6,8 @@
 //! The way of the text: `brackets` → `tree` (YAML with places) → `check` and `pool`, which go over the tree with the readers of `read`.
 //! `keys` is the table of what may be written, `command` the splitting of `cmd` and `run` into words.
 
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
 mod brackets;
 mod check;
 mod command;

@@ -7,6 +7,8 @@
 //! [`wake`] is who sleeps and who is woken; `job`, `function` and [`conn`] are the tables; [`outbox`] is the output; [`load`] is
 //! the snapshot.
 
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
 mod check;
 pub mod conn;
 mod function;

@@ -3,6 +3,8 @@
 //! Nothing here knows what a job is, reads a socket or allocates on a peer's word. Read [`packet`] for the table, [`frame`] for
 //! where a packet ends, then [`request`] and [`response`]; [`admin`] is the line protocol on the same port.
 
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
 pub mod admin;
 pub mod frame;
 pub mod packet;
