@@ -3,8 +3,8 @@
 
 use std::collections::HashMap;
 
-use super::conn::{Service, Ticket};
-use super::job::Place;
+use super::conn::{Conn, Service, Ticket};
+use super::job::{Job, Place};
 use super::server::JobServer;
 use crate::proto::Priority;
 
@@ -18,6 +18,55 @@ impl JobServer {
         self.assert_clients();
         self.assert_functions();
         self.assert_nobody_is_stranded();
+    }
+
+    /// The state without the names of jobs and the time: two servers of the same shape do the same from here on, as long as
+    /// nothing falls due. For a search through every order of events, which need not look at a shape twice.
+    pub fn shape(&self) -> Vec<u64> {
+        let mut shape = Vec::new();
+        let rank = |asleep: Option<u64>| {
+            asleep.map_or(0, |it| {
+                let before = |conn: &&Conn| conn.asleep.is_some_and(|other| other < it);
+                1 + self.conns.iter().filter(before).count() as u64
+            })
+        };
+        let look = |shape: &mut Vec<u64>, job: &Job| {
+            shape.extend([
+                u64::from(job.function) << 32 | u64::from(job.runs),
+                u64::from(job.background) << 32 | job.clients.len() as u64,
+            ]);
+        };
+        for conn in self.conns.iter() {
+            let ticket = match conn.ticket {
+                Ticket::None => 0,
+                Ticket::Out(_) => 1,
+                Ticket::Late => 2,
+            };
+            let service = match conn.service {
+                Service::Open => 0,
+                Service::Quiesced { told: false } => 1,
+                Service::Quiesced { told: true } => 2,
+                Service::Refused => 3,
+            };
+            shape.extend([conn.id.0, rank(conn.asleep), ticket, service]);
+            shape.extend([u64::from(conn.settled), u64::from(conn.excepted.is_some())]);
+            shape.extend([conn.turn as u64, conn.abilities.len() as u64]);
+            shape.extend(conn.abilities.iter().map(|it| u64::from(it.function)));
+            shape.push(conn.held.len() as u64);
+            for &job in &conn.held {
+                look(&mut shape, &self.jobs[job]);
+            }
+        }
+        for function in self.functions.iter() {
+            for priority in [Priority::High, Priority::Normal, Priority::Low] {
+                shape.push(function.queued_by_priority()[priority as usize]);
+                for job in function.waiting(&self.jobs, priority) {
+                    look(&mut shape, &self.jobs[job]);
+                }
+            }
+        }
+        shape.push(self.later.len() as u64);
+        shape
     }
 
     /// A job is in exactly one place, and that place knows it.

@@ -210,21 +210,33 @@ fn packet(magic: Magic, kind: u32, arguments: &[Vec<u8>]) -> Vec<u8> {
 
 /// Cuts the first frame off the buffer, if it is there in whole.
 pub(crate) fn take_frame(buffer: &mut Vec<u8>) -> Option<Vec<u8>> {
+    // lines from the server are as long as they are: the limit is for those who send to it
+    if buffer.first().is_some_and(|&byte| byte != 0) {
+        let end = buffer.iter().position(|&byte| byte == b'\n')?;
+        return Some(buffer.drain(..=end).collect());
+    }
     match decode(buffer) {
         Ok(Decoded::Frame(_, length)) => Some(buffer.drain(..length).collect()),
         Ok(Decoded::Incomplete(needed)) => {
             assert!(needed > buffer.len(), "more is needed than there is");
             None
         }
-        Err(why) => panic!(
-            "the server sent what is no frame: {why}: {}",
-            escape(buffer)
-        ),
+        Err(why) => panic!("the server sent what is no frame: {why}"),
     }
 }
 
 /// A frame as a transcript would write it.
 fn show(frame: &[u8]) -> String {
+    const ENOUGH: usize = 300;
+    let mut text = show_all(frame);
+    if text.len() > ENOUGH {
+        text.truncate(ENOUGH);
+        text.push('…');
+    }
+    text
+}
+
+fn show_all(frame: &[u8]) -> String {
     match decode(frame) {
         Ok(Decoded::Frame(Frame::Packet { magic, kind, body }, _)) => {
             let (name, count) = match Kind::from_number(kind) {
