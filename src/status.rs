@@ -3,13 +3,13 @@
 //! Assembled in one place (the manager), read by everything that shows something, so that no two views can disagree. [`table`] makes
 //! it the text of `gearpool status`, [`words`] its durations, sizes and names.
 
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
 mod grid;
 pub mod table;
 pub mod words;
 
 pub use grid::{Colour, Look};
-
-#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::time::Duration;
 

@@ -29,30 +29,30 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// Which daemon is meant, when there are several on the machine.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Which daemon")]
-pub struct DaemonArgs {
+pub(super) struct DaemonArgs {
     /// The daemon's state folder, where its control socket is
     ///
     /// The one that it was started with, if it was started with one. The default is /var/lib/gearpool for root, else
     /// $XDG_STATE_HOME/gearpool or ~/.local/state/gearpool.
     #[arg(long, value_name = "DIR", env = "GEARPOOL_STATE_DIR")]
-    pub state_dir: Option<PathBuf>,
+    pub(super) state_dir: Option<PathBuf>,
 
     /// The daemon that runs with this configuration file
     ///
     /// Only its server section is read, for state_dir.
     #[arg(short, long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
+    pub(super) config: Option<PathBuf>,
 
     /// The daemon whose first port is this one
     ///
     /// A daemon on another port than 4730 has a default state folder of its own, with the port in its name.
     #[arg(short, long, value_name = "PORT")]
-    pub port: Option<u16>,
+    pub(super) port: Option<u16>,
 }
 
 /// A daemon's place, whether or not one is there.
 #[derive(Clone, Debug)]
-pub struct Daemon {
+pub(super) struct Daemon {
     state_dir: PathBuf,
     server: Server,
     found_by: FoundBy,
@@ -71,7 +71,7 @@ impl DaemonArgs {
     ///
     /// # Errors
     /// A configuration file that cannot be read.
-    pub fn locate(&self) -> Result<Daemon, Failure> {
+    pub(super) fn locate(&self) -> Result<Daemon, Failure> {
         let server = match (&self.config, &self.state_dir) {
             (Some(file), _) => server_section::read(file)?,
             (None, _) => Server::default(),
@@ -91,7 +91,7 @@ impl DaemonArgs {
 
 impl Daemon {
     /// Where the workers' output is, as far as that can be known without asking the daemon.
-    pub fn log_dir(&self) -> PathBuf {
+    pub(super) fn log_dir(&self) -> PathBuf {
         let said = self.server.log_dir.clone();
         said.unwrap_or_else(|| paths::default_log_dir(&self.state_dir))
     }
@@ -100,7 +100,7 @@ impl Daemon {
     ///
     /// # Errors
     /// Those of [`Daemon::get`].
-    pub async fn status(&self) -> Result<Status, Failure> {
+    pub(super) async fn status(&self) -> Result<Status, Failure> {
         self.get("/status").await
     }
 
@@ -108,7 +108,7 @@ impl Daemon {
     ///
     /// # Errors
     /// [`Failure::NoDaemon`] where none listens, else [`Failure::Failed`] with the daemon's sentence.
-    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+    pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
         self.request(Method::GET, path, None).await
     }
 
@@ -116,7 +116,7 @@ impl Daemon {
     ///
     /// # Errors
     /// [`Failure::NoDaemon`] where none listens, else [`Failure::Failed`] with the daemon's sentence.
-    pub async fn post<T: DeserializeOwned>(
+    pub(super) async fn post<T: DeserializeOwned>(
         &self,
         path: &str,
         body: Option<serde_json::Value>,
@@ -195,7 +195,7 @@ impl Daemon {
 ///
 /// # Errors
 /// Those of the future, and of a system that has no room for a runtime.
-pub fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+pub(super) fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_all().build();
     runtime
@@ -204,7 +204,7 @@ pub fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T
 }
 
 /// A text as one segment of a path.
-pub fn segment(text: &str) -> String {
+pub(super) fn segment(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {

@@ -97,7 +97,7 @@ impl ScaleArgs {
     ///
     /// # Errors
     /// No daemon, or its refusal.
-    pub fn run(self) -> Result<u8, Failure> {
+    pub(super) fn run(self) -> Result<u8, Failure> {
         let body = serde_json::to_value(self.bounds).context("cannot write JSON")?;
         self.common.order(&on_pool(&self.pool, "scale"), Some(body))
     }
@@ -108,7 +108,7 @@ impl StartArgs {
     ///
     /// # Errors
     /// No daemon, or its refusal.
-    pub fn run(self) -> Result<u8, Failure> {
+    pub(super) fn run(self) -> Result<u8, Failure> {
         self.common.order(&on_pool(&self.pool, "start"), None)
     }
 }
@@ -118,7 +118,7 @@ impl StopArgs {
     ///
     /// # Errors
     /// No daemon, or its refusal.
-    pub fn run(self) -> Result<u8, Failure> {
+    pub(super) fn run(self) -> Result<u8, Failure> {
         self.common.order(&on_pool(&self.pool, "stop"), None)
     }
 }
@@ -128,7 +128,7 @@ impl RestartArgs {
     ///
     /// # Errors
     /// No daemon, or its refusal.
-    pub fn run(self) -> Result<u8, Failure> {
+    pub(super) fn run(self) -> Result<u8, Failure> {
         let path = on_pool(&self.which.pool, "restart");
         let path = match self.which.slot {
             Some(slot) => format!("{path}?slot={slot}"),
@@ -143,7 +143,7 @@ impl ReloadArgs {
     ///
     /// # Errors
     /// No daemon, or the file's problems.
-    pub fn run(self) -> Result<u8, Failure> {
+    pub(super) fn run(self) -> Result<u8, Failure> {
         self.common.order("/reload", None)
     }
 }

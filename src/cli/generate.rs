@@ -37,7 +37,7 @@ impl CompletionsArgs {
     ///
     /// # Errors
     /// An output that cannot be written to.
-    pub fn run(self) -> Result<u8, Failure> {
+    pub(super) fn run(self) -> Result<u8, Failure> {
         // Into memory first: the generator panics when its writer fails, as a closed pipe does.
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut Cli::command(), "gearpool", &mut script);
@@ -51,7 +51,7 @@ impl ManArgs {
     ///
     /// # Errors
     /// An output or a folder that cannot be written to.
-    pub fn run(self) -> Result<u8, Failure> {
+    pub(super) fn run(self) -> Result<u8, Failure> {
         if let Some(dir) = self.dir {
             let context = || format!("cannot write the pages into {}", dir.display());
             clap_mangen::generate_to(Cli::command(), &dir).with_context(context)?;

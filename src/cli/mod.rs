@@ -1,17 +1,16 @@
 //! The command line: one file a command, each with its arguments and a `run`.
 
-pub mod check;
-pub mod client;
-pub mod control;
-pub mod generate;
-pub mod logs;
-pub mod nearest;
-pub mod pool_slot;
-mod say;
+mod check;
+mod client;
+mod control;
+mod generate;
+mod logs;
+mod nearest;
+mod pool_slot;
 mod serve;
-pub mod server_section;
+mod server_section;
 mod servers;
-pub mod status;
+mod status;
 mod submit;
 pub mod terminal;
 mod work;

@@ -1,7 +1,7 @@
 //! "Did you mean": the name that is meant when there is none like the one that was typed.
 
 /// The end of a sentence about a name that there is not: `; did you mean "fetchURL"?`, else those there are, else that there is none.
-pub fn nearest<'a>(wrong: &str, names: impl Iterator<Item = &'a str>) -> String {
+pub(super) fn nearest<'a>(wrong: &str, names: impl Iterator<Item = &'a str>) -> String {
     let mut names: Vec<&str> = names.collect();
     names.sort_unstable();
     names.dedup();

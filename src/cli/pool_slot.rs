@@ -4,11 +4,11 @@ use std::str::FromStr;
 
 /// A pool, or one slot of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PoolSlot {
+pub(super) struct PoolSlot {
     /// The pool's name.
-    pub pool: String,
+    pub(super) pool: String,
     /// The slot; `None` is all of them.
-    pub slot: Option<u32>,
+    pub(super) slot: Option<u32>,
 }
 
 impl FromStr for PoolSlot {

@@ -1,12 +1,13 @@
 //! The `server:` section of a file, for the clients that look for its daemon.
 
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::{env, fs};
 
 use serde::Deserialize;
 
 use super::Failure;
-use crate::config::{Listen, Server};
+use crate::config::{self, Listen, Server};
+use crate::daemon::paths;
 
 #[derive(Default, Deserialize)]
 struct File {
@@ -29,26 +30,35 @@ enum Addresses {
     Many(Vec<String>),
 }
 
-/// What the file says of its daemon, with its paths joined to the file's folder. The pools are not looked at: a client finds the
-/// daemon of a file that has become wrong meanwhile.
+/// What the file says of its daemon, with its paths joined to the file's folder. A file that has become wrong meanwhile has a daemon
+/// too, with the last right one in force, and is just when a person asks for the status: of such a file the section alone is read.
 ///
 /// # Errors
-/// A file that cannot be read, or is no YAML.
-pub fn read(path: &Path) -> Result<Server, Failure> {
-    let usage = |error: String| Failure::Usage(format!("{}: {error}", path.display()));
-    let text = fs::read_to_string(path).map_err(|error| usage(error.to_string()))?;
-    let file: File = serde_saphyr::from_str(&text).map_err(|error| usage(error.to_string()))?;
-    let folder = path.parent().unwrap_or(Path::new(""));
-    let join = |path: PathBuf| folder.join(path);
-    let addresses = match file.server.listen {
+/// A file that cannot be read, or whose section makes no sense.
+pub(super) fn read(path: &Path) -> Result<Server, Failure> {
+    let name = path.display();
+    let text = fs::read_to_string(path);
+    let text = text.map_err(|error| Failure::Usage(format!("cannot read {name}: {error}")))?;
+    let env = |variable: &str| env::var(variable).ok();
+    let server = match config::parse(&text, &name.to_string(), &env) {
+        Ok(config) => config.server,
+        Err(problems) => section(&text).ok_or_else(|| Failure::Usage(problems.to_string()))?,
+    };
+    Ok(paths::beside(path, server))
+}
+
+/// The section of a file with problems, if they are elsewhere.
+fn section(text: &str) -> Option<Server> {
+    let File { server } = serde_saphyr::from_str(text).ok()?;
+    let addresses = match server.listen {
         None => Vec::new(),
         Some(Addresses::One(one)) => vec![one],
         Some(Addresses::Many(many)) => many,
     };
-    Ok(Server {
+    Some(Server {
         listen: addresses.iter().filter_map(|text| tcp(text)).collect(),
-        state_dir: file.server.state_dir.map(join),
-        log_dir: file.server.log_dir.map(join),
+        state_dir: server.state_dir,
+        log_dir: server.log_dir,
         max_processes: None,
     })
 }
@@ -70,12 +80,23 @@ mod tests {
         let text = "server: {state_dir: state, listen: ['unix:/run/g.sock', '0.0.0.0:4731']}\n\
                     functions: {fetchURL: {cmd: php fetch.php, max: wrong}}\n";
         fs::write(&path, text).unwrap();
-        let server = read(&path).unwrap();
-        assert_eq!(server.state_dir, Some(folder.path().join("state")));
-        assert_eq!(server.listen, [Listen::Tcp("0.0.0.0".to_owned(), 4731)]);
+        assert_found(&path, folder.path());
+        fs::write(&path, text.replace("wrong", "3")).unwrap();
+        assert_found(&path, folder.path());
         fs::write(&path, "fetchURL: {cmd: php fetch.php}").unwrap();
         assert_eq!(read(&path).unwrap(), Server::default());
-        let missing = read(Path::new("/nowhere/workers.yaml")).unwrap_err();
-        assert_eq!(missing.exit_code(), 2);
+        for (path, text) in [(&path, "server: ["), (&folder.path().join("none"), "")] {
+            if path.exists() {
+                fs::write(path, text).unwrap();
+            }
+            assert_eq!(read(path).unwrap_err().exit_code(), 2);
+        }
+    }
+
+    fn assert_found(file: &Path, folder: &Path) {
+        let server = read(file).unwrap();
+        assert_eq!(server.state_dir, Some(folder.join("state")));
+        let port = |listen: &Listen| matches!(listen, Listen::Tcp(_, 4731));
+        assert!(server.listen.iter().any(port), "{server:?}");
     }
 }

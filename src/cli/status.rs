@@ -47,7 +47,7 @@ impl StatusArgs {
     ///
     /// # Errors
     /// No daemon, a function that nothing is known of, or an output that cannot be written to.
-    pub fn run(self) -> Result<u8, Failure> {
+    pub(super) fn run(self) -> Result<u8, Failure> {
         let daemon = self.daemon.locate()?;
         block_on(async {
             if self.watch {

@@ -1,15 +1,15 @@
 //! Standard output: how wide it is, whether it has colours, and what happens when nobody reads it any more.
 
 use std::env;
+use std::fmt::Display;
 use std::io::{self, ErrorKind, IsTerminal as _, Write as _};
 use std::os::fd::AsFd as _;
 
 use anyhow::Context as _;
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-
 use super::Failure;
 use crate::status::{Colour, Look};
+use crate::sys::pipe;
 
 /// Whether what was printed can still be read by someone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,19 +67,16 @@ pub fn reader(written: io::Result<()>) -> Result<Reader, Failure> {
     }
 }
 
-/// Whether anyone still reads standard output, without writing to it. A file and a terminal always have a reader.
+/// Whether anyone still reads standard output, without writing to it.
 pub fn asked() -> Reader {
-    let stdout = io::stdout();
-    let mut polled = [PollFd::new(stdout.as_fd(), PollFlags::empty())];
-    // An error is reported for a pipe without a reader whether it was asked for or not, poll(2).
-    let gone = poll(&mut polled, PollTimeout::ZERO).is_ok()
-        && polled[0]
-            .revents()
-            .is_some_and(|events| events.contains(PollFlags::POLLERR));
-    if gone { Reader::Gone } else { Reader::There }
+    if pipe::has_reader(io::stdout().as_fd()) {
+        Reader::There
+    } else {
+        Reader::Gone
+    }
 }
 
 /// Says something on standard error that is no result. Nobody may be reading there either, which is no reason to end.
-pub fn say(text: &str) {
+pub fn say(text: impl Display) {
     let _ = writeln!(io::stderr(), "gearpool: {text}");
 }

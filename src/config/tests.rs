@@ -1,4 +1,9 @@
 //! Whole files: what they mean, every message, hostile ones, and the example that users start from.
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "a test may look at the clock: hostile files have to be refused quickly"
+)]
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

@@ -4,6 +4,7 @@ use std::env;
 use std::path::{Path, PathBuf};
 
 use crate::config::{DEFAULT_PORT, Listen, Server};
+use crate::sys::user;
 
 /// The control socket's name in the state folder.
 const CONTROL_SOCKET: &str = "control.sock";
@@ -12,7 +13,7 @@ const CONTROL_SOCKET: &str = "control.sock";
 /// `$XDG_STATE_HOME/gearpool` or `~/.local/state/gearpool`. With another port than Gearman's its number is part of the name, so that
 /// two job servers started by hand on two ports do not meet.
 pub fn default_state_dir(port: Option<u16>) -> PathBuf {
-    let parent = if effective_uid() == 0 {
+    let parent = if user::effective() == 0 {
         PathBuf::from("/var/lib")
     } else {
         user_state(
@@ -24,8 +25,8 @@ pub fn default_state_dir(port: Option<u16>) -> PathBuf {
 }
 
 /// The state folder, for the daemon and its clients alike: the one that is `named` (a flag, a variable), the one that the file says, or
-/// the default of the port: a flag's, else the file's first TCP one. The file's own paths are taken as they are: they have been
-/// joined to its folder before.
+/// the default of the port: a flag's, else the file's first TCP one. The file's own paths are taken as they are, after
+/// [`beside`].
 pub fn state_dir(named: Option<&Path>, server: &Server, port: Option<u16>) -> PathBuf {
     let said = named.or(server.state_dir.as_deref());
     said.map_or_else(
@@ -44,9 +45,13 @@ pub fn default_log_dir(state_dir: &Path) -> PathBuf {
     state_dir.join("logs")
 }
 
-/// The user that this process acts as.
-pub fn effective_uid() -> u32 {
-    nix::unistd::geteuid().as_raw()
+/// The `server:` section with its paths joined to the folder of its file.
+pub fn beside(file: &Path, mut server: Server) -> Server {
+    let folder = file.parent().unwrap_or(Path::new(""));
+    for path in [&mut server.state_dir, &mut server.log_dir] {
+        *path = path.take().map(|path| folder.join(path));
+    }
+    server
 }
 
 /// The XDG base directory specification has it that a relative path is as good as none.

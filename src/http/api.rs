@@ -17,9 +17,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::body::{Bounds, Done, Refused};
 use crate::daemon::control::{Control, Reply};
-use crate::daemon::paths;
 use crate::pools::Slot;
 use crate::status::Status;
+use crate::sys::user;
 
 /// The largest body in bytes; the only one there is has two numbers.
 const BODY: usize = 4096;
@@ -31,7 +31,7 @@ type Orders = mpsc::Sender<Control>;
 /// # Errors
 /// None that can happen today: a connection's failure ends that connection.
 pub async fn serve(listener: UnixListener, control: mpsc::Sender<Control>) -> io::Result<()> {
-    let routes = routes(control, paths::effective_uid());
+    let routes = routes(control, user::effective());
     let service = routes.into_make_service_with_connect_info::<Peer>();
     axum::serve(listener, service).await
 }

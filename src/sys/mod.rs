@@ -13,6 +13,7 @@ pub mod lifetime;
 pub mod lock;
 pub mod net;
 pub mod peer;
+pub mod pipe;
 pub mod process;
 pub mod signal;
 pub mod user;

@@ -54,6 +54,11 @@ pub fn resolve(user: Option<&str>, group: Option<&str>) -> Result<Option<Ids>, R
     resolve_for(&own, user, group)
 }
 
+/// The user that this process acts as.
+pub fn effective() -> u32 {
+    geteuid().as_raw()
+}
+
 /// Makes this process run as a user for good, with the user's groups: what `-u` asks for, before any thread is started.
 ///
 /// # Errors

@@ -87,7 +87,7 @@ impl LogsArgs {
     ///
     /// # Errors
     /// A pool or slot that there is not, or files that cannot be read.
-    pub fn run(self) -> Result<u8, Failure> {
+    pub(super) fn run(self) -> Result<u8, Failure> {
         block_on(async {
             let place = self.place().await?;
             let missing = self.check(&place)?;
@@ -240,7 +240,7 @@ impl Logs {
             match read {
                 Ok(()) => *failed = false,
                 Err(error) if !*failed => {
-                    terminal::say(&format!("{}: {error}", unreadable(&log.path)));
+                    terminal::say(format!("{}: {error}", unreadable(&log.path)));
                     *failed = true;
                 }
                 Err(_) => {}

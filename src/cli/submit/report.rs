@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde::Serialize;
 
-use crate::cli::say::say;
+use crate::cli::terminal::say;
 
 /// One job that was asked for.
 #[derive(Debug)]

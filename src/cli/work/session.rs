@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout};
 
 use super::program::{Job, MAX_OUTPUT, Outcome, Program};
 use super::{Stop, raise};
-use crate::cli::say::say;
+use crate::cli::terminal::say;
 use crate::client::{Address, Connection, ConnectionError};
 use crate::proto::{Grab, Request, Response};
 
