@@ -11,7 +11,7 @@ fn main() -> ExitCode {
     match Cli::parse().run() {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
-            terminal::say(failure);
+            terminal::say(&failure);
             ExitCode::from(failure.exit_code())
         }
     }
