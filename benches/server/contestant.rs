@@ -74,6 +74,7 @@ impl Contestant {
             Contestant::Gearpool => {
                 command = Command::new(GEARPOOL);
                 command.args(["serve", "-L", "127.0.0.1", "-p", &port.to_string()]);
+                command.args(["--log-file", "none"]);
                 command.arg("--state-dir").arg(state);
             }
             Contestant::Floor => {

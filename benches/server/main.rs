@@ -88,6 +88,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         Some(command) => shlex::split(command).context("--under: a quote is not closed")?,
         None => Vec::new(),
     };
+    let before = load_average();
     println!("{counts:?}, uniques: {uniques:?}\n");
 
     let mut samples =
@@ -111,11 +112,21 @@ fn run(arguments: &Arguments) -> Result<()> {
         figures.extend(Figures::of(scenario, &samples[scenario as usize]));
     }
     report::print(&figures);
+    println!(
+        "\nload average (1, 5, 15 min) before: {before}, after: {}",
+        load_average()
+    );
     if let Some(file) = &arguments.json {
         std::fs::write(file, serde_json::to_string_pretty(&figures)?)
             .with_context(|| format!("cannot write {}", file.display()))?;
     }
     Ok(())
+}
+
+/// What else the machine had to do: the figures of a crowded one scatter, and the reader has to know.
+fn load_average() -> String {
+    let all = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    all.split(' ').take(3).collect::<Vec<_>>().join(" ")
 }
 
 /// The servers asked for, each of which has to be there, or else all that are there, with a word about the others.

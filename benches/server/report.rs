@@ -26,11 +26,31 @@ pub(crate) struct Figures {
     p50_us: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     p99_us: Option<f64>,
-    /// Server CPU a job, divided by gearmand's and by the floor's in the same run.
+    /// Server CPU a job, divided by gearmand's and by the floor's in the same round.
     #[serde(skip_serializing_if = "Option::is_none")]
-    cpu_to_gearmand: Option<f64>,
+    cpu_to_gearmand: Option<Ratio>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    cpu_to_floor: Option<f64>,
+    cpu_to_floor: Option<Ratio>,
+}
+
+/// A ratio between two servers, taken round by round: the machine's other work comes and goes between rounds, and two medians may
+/// come from different ones.
+#[derive(Clone, Copy, Serialize)]
+struct Ratio {
+    median: f64,
+    lowest: f64,
+    highest: f64,
+}
+
+impl Ratio {
+    fn of(own: &[f64], other: &[f64]) -> Ratio {
+        let ratios = Vec::from_iter(own.iter().zip(other).map(|(own, other)| own / other));
+        Ratio {
+            lowest: lowest(&ratios),
+            highest: highest(&ratios),
+            median: median(ratios),
+        }
+    }
 }
 
 impl Figures {
@@ -38,28 +58,27 @@ impl Figures {
     pub(crate) fn of(scenario: Scenario, samples: &[(Contestant, Vec<Sample>)]) -> Vec<Figures> {
         let cpu = |whose: Contestant| {
             let (_, samples) = samples.iter().find(|(server, _)| *server == whose)?;
-            Some(median(per_job(samples, |sample| sample.server)))
+            Some(per_job(samples, |sample| sample.server))
         };
         let (gearmand, floor) = (cpu(Contestant::Gearmand), cpu(Contestant::Floor));
         samples
             .iter()
             .map(|(server, samples)| {
                 let cpu = per_job(samples, |sample| sample.server);
-                let own = median(cpu.clone());
                 Figures {
                     scenario: scenario.name(),
                     server: server.to_string(),
                     rounds: samples.len(),
                     jobs_per_round: samples.first().map_or(0, |sample| sample.jobs),
                     jobs_per_second: 1e6 / median(per_job(samples, |sample| sample.wall)),
-                    server_cpu_us: own,
-                    server_cpu_us_lowest: cpu.iter().copied().fold(f64::INFINITY, f64::min),
-                    server_cpu_us_highest: cpu.iter().copied().fold(0.0, f64::max),
+                    server_cpu_us: median(cpu.clone()),
+                    server_cpu_us_lowest: lowest(&cpu),
+                    server_cpu_us_highest: highest(&cpu),
                     load_cpu_us: median(per_job(samples, |sample| sample.load)),
                     p50_us: percentile(samples, 50),
                     p99_us: percentile(samples, 99),
-                    cpu_to_gearmand: gearmand.map(|gearmand| own / gearmand),
-                    cpu_to_floor: floor.map(|floor| own / floor),
+                    cpu_to_gearmand: gearmand.as_ref().map(|other| Ratio::of(&cpu, other)),
+                    cpu_to_floor: floor.as_ref().map(|other| Ratio::of(&cpu, other)),
                 }
             })
             .collect()
@@ -69,7 +88,7 @@ impl Figures {
 /// Prints the table.
 pub(crate) fn print(figures: &[Figures]) {
     println!(
-        "{:<13} {:<9} {:>9} {:>12} {:>17} {:>10} {:>8} {:>9} {:>8} {:>8}",
+        "{:<13} {:<9} {:>9} {:>12} {:>17} {:>21} {:>21} {:>9} {:>8} {:>8}",
         "scenario",
         "server",
         "jobs/s",
@@ -99,17 +118,26 @@ pub(crate) fn print(figures: &[Figures]) {
                 "{:.2}…{:.2}",
                 figure.server_cpu_us_lowest, figure.server_cpu_us_highest
             ),
-            optional(figure.cpu_to_gearmand, 3),
-            optional(figure.cpu_to_floor, 2),
+            ratio(figure.cpu_to_gearmand),
+            ratio(figure.cpu_to_floor),
             figure.load_cpu_us,
-            optional(figure.p50_us, 0),
-            optional(figure.p99_us, 0),
+            microseconds(figure.p50_us),
+            microseconds(figure.p99_us),
         );
     }
 }
 
-fn optional(figure: Option<f64>, decimals: usize) -> String {
-    figure.map_or("–".to_owned(), |figure| format!("{figure:.decimals$}"))
+fn microseconds(figure: Option<f64>) -> String {
+    figure.map_or("–".to_owned(), |figure| format!("{figure:.0}"))
+}
+
+fn ratio(ratio: Option<Ratio>) -> String {
+    ratio.map_or("–".to_owned(), |ratio| {
+        format!(
+            "{:.3} ({:.3}…{:.3})",
+            ratio.median, ratio.lowest, ratio.highest
+        )
+    })
 }
 
 /// Microseconds a job, one figure a round.
@@ -131,6 +159,14 @@ fn percentile(samples: &[Sample], percent: usize) -> Option<f64> {
         })
         .collect();
     rounds.map(median)
+}
+
+fn lowest(figures: &[f64]) -> f64 {
+    figures.iter().copied().fold(f64::INFINITY, f64::min)
+}
+
+fn highest(figures: &[f64]) -> f64 {
+    figures.iter().copied().fold(0.0, f64::max)
 }
 
 fn median(mut figures: Vec<f64>) -> f64 {
