@@ -3,7 +3,7 @@
 //! A connection belongs to a process when the process, or one that it started, has its other end. What cannot be found out stays
 //! unknown, and such a process is protected by its stop timeout alone.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::config::Pool;
@@ -18,8 +18,6 @@ pub(super) struct Member {
     pub(super) pid: u32,
     /// Its connections that can do something.
     pub(super) conns: Vec<ConnId>,
-    /// Those that are parked, while it is quiesced.
-    parked: HashSet<ConnId>,
     pub(super) service: MemberService,
     /// Whether one of its pool's functions was registered.
     pub(super) registration: Registration,
@@ -62,7 +60,6 @@ impl Crew {
             slot,
             pid,
             conns: Vec::new(),
-            parked: HashSet::new(),
             service: MemberService::Open,
             registration: Registration::None,
         };
@@ -128,25 +125,7 @@ impl Crew {
         let proc = self.owners.remove(&conn)?;
         let member = self.members.get_mut(&proc)?;
         member.conns.retain(|&other| other != conn);
-        member.parked.remove(&conn);
         Some(proc)
-    }
-
-    /// A connection is parked. Returns its process.
-    pub(super) fn park(&mut self, conn: ConnId) -> Option<ProcId> {
-        let proc = self.owner(conn)?;
-        self.members.get_mut(&proc)?.parked.insert(conn);
-        Some(proc)
-    }
-
-    /// Whether a quiesced process has nothing left to do: all of its connections are parked, or it never had any and has not
-    /// registered, so that nothing can have been given to it.
-    pub(super) fn is_parked(&self, proc: ProcId) -> bool {
-        self.members.get(&proc).is_some_and(|member| {
-            member.service != MemberService::Open
-                && member.registration != Registration::Guessed
-                && member.conns.iter().all(|conn| member.parked.contains(conn))
-        })
     }
 }
 
@@ -156,10 +135,5 @@ impl Member {
             .functions
             .iter()
             .any(|name| name.as_bytes() == function)
-    }
-
-    pub(super) fn serve_again(&mut self) {
-        self.service = MemberService::Open;
-        self.parked.clear();
     }
 }

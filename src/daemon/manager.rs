@@ -58,7 +58,7 @@ pub(super) enum Happening {
     FileTouched,
     /// SIGHUP.
     Reload,
-    /// SIGUSR1: the log files are to be opened anew, or, for gearmand's sake, end when the jobs have ended.
+    /// SIGTERM, SIGINT, SIGUSR1.
     ShutDown(Stop),
     /// A deadline has come.
     Deadline,
@@ -98,8 +98,10 @@ pub(super) struct Manager {
     sampled: Time,
     /// When the file is read, because it was touched.
     read_at: Option<Time>,
-    is_shutting_down: bool,
-    flow: Flow,
+    /// How the daemon ends, once it does.
+    ending: Option<Stop>,
+    /// All processes of ours have ended.
+    is_finished: bool,
 }
 
 impl Manager {
@@ -113,8 +115,8 @@ impl Manager {
             sample_at: None,
             sampled: Time::ZERO,
             read_at: None,
-            is_shutting_down: false,
-            flow: Flow::Continue,
+            ending: None,
+            is_finished: false,
         }
     }
 
@@ -164,7 +166,21 @@ impl Manager {
         self.adopt(registered);
         self.do_due();
         self.work_off();
-        self.flow
+        self.flow()
+    }
+
+    /// The jobs of other people's workers are waited for only by SIGUSR1, as with gearmand.
+    fn flow(&mut self) -> Flow {
+        let waits = self.ending == Some(Stop::WhenIdle)
+            && self.parts.hub.with(|server, _| server.running()) > 0;
+        match (self.is_finished, waits) {
+            (true, false) => Flow::End,
+            (true, true) => {
+                self.sample_at = Some(self.parts.hub.now() + SAMPLE_BUSY);
+                Flow::Continue
+            }
+            (false, _) => Flow::Continue,
+        }
     }
 
     fn do_due(&mut self) {
@@ -188,6 +204,12 @@ impl Manager {
     /// Gives the supervisor its events, and carries out what it answers, until there is nothing left.
     fn work_off(&mut self) {
         while let Some(event) = self.events.pop_front() {
+            // an event before this one may have given the process jobs again
+            if let Event::Parked { proc } = event
+                && !self.is_parked(proc)
+            {
+                continue;
+            }
             let now = self.parts.hub.now();
             for action in self.supervisor.handle(now, event) {
                 self.carry_out(action);
@@ -209,7 +231,7 @@ impl Manager {
             }
             Action::Unquiesce { proc } => {
                 if let Some(member) = self.crew.get_mut(proc) {
-                    member.serve_again();
+                    member.service = MemberService::Open;
                     for conn in member.conns.clone() {
                         self.parts
                             .hub
@@ -230,7 +252,7 @@ impl Manager {
             }
             Action::Kill { proc } => self.signal(proc, signal::kill_group),
             Action::Tell(tell) => say(&tell),
-            Action::Finished => self.flow = Flow::End,
+            Action::Finished => self.is_finished = true,
         }
     }
 
@@ -300,7 +322,9 @@ impl Manager {
     fn notice(&mut self, notice: Notice, registered: &mut Vec<(ConnId, Box<[u8]>)>) {
         match notice {
             Notice::Registered { conn, function } => {
-                tracing::debug!(conn = conn.0 & 0xffff_ffff, function = %String::from_utf8_lossy(&function), "a worker registered");
+                if let Some(peer) = self.parts.hub.peer(conn) {
+                    tracing::debug!(peer = %peer.address, function = %String::from_utf8_lossy(&function), "a worker registered");
+                }
                 registered.push((conn, function));
             }
             Notice::Worked(conn) => {
@@ -311,7 +335,7 @@ impl Manager {
                 }
             }
             Notice::Parked(conn) => {
-                if let Some(proc) = self.crew.park(conn) {
+                if let Some(proc) = self.crew.owner(conn) {
                     self.tell_if_parked(proc);
                 }
             }
@@ -325,9 +349,22 @@ impl Manager {
     }
 
     fn tell_if_parked(&mut self, proc: ProcId) {
-        if self.crew.is_parked(proc) {
+        if self.is_parked(proc) {
             self.events.push_back(Event::Parked { proc });
         }
+    }
+
+    /// Whether a quiesced process has nothing left to do: all of its connections are parked now, or it never had any and has not
+    /// registered, so that nothing can have been given to it. Asked of the job server itself, since a notice may be old news.
+    fn is_parked(&self, proc: ProcId) -> bool {
+        self.crew.get(proc).is_some_and(|member| {
+            member.service != MemberService::Open
+                && member.registration != Registration::Guessed
+                && self
+                    .parts
+                    .hub
+                    .with(|server, _| member.conns.iter().all(|&conn| server.is_parked(conn)))
+        })
     }
 
     /// Finds the processes of connections that have registered functions.
@@ -526,10 +563,11 @@ impl Manager {
     }
 
     fn shut_down(&mut self, stop: Stop) {
-        if !self.is_shutting_down {
+        if self.ending.is_none() {
             tracing::info!("shutting down");
+            self.parts.hub.with(|server, _| server.end_service());
         }
-        self.is_shutting_down = true;
+        self.ending = Some(stop);
         self.events.push_back(Event::ShutDown(stop));
     }
 
@@ -651,7 +689,7 @@ impl Manager {
             hub: &self.parts.hub,
             crew: &self.crew,
             file: self.parts.file.as_ref(),
-            is_shutting_down: self.is_shutting_down,
+            is_shutting_down: self.ending.is_some(),
         };
         let pools = self.supervisor.view(self.parts.hub.now());
         let status = self.parts.snapshooter.take(&sources, pools);

@@ -75,6 +75,8 @@ pub struct JobServer {
     pub(super) tickets: VecDeque<(Time, ConnId, u64)>,
     /// Numbers the times that a worker went to sleep and the NOOPs, so that the latest can be told.
     pub(super) count: u64,
+    /// Nobody is given a job any more.
+    pub(super) is_ending: bool,
     pub(super) out: Outbox,
 }
 
@@ -92,6 +94,7 @@ impl JobServer {
             later: BTreeSet::new(),
             tickets: VecDeque::new(),
             count: 0,
+            is_ending: false,
             out: Outbox::default(),
             options,
         }
@@ -203,6 +206,11 @@ impl JobServer {
         let later = self.later.first().map(|&(due, _)| due);
         let ticket = self.tickets.front().map(|&(due, ..)| due);
         [running, later, ticket].into_iter().flatten().min()
+    }
+
+    /// How many jobs are in workers' hands.
+    pub fn running(&self) -> u64 {
+        self.functions.iter().map(|function| function.running).sum()
     }
 
     /// How many connections there are.
@@ -342,7 +350,8 @@ impl JobServer {
     }
 
     fn can_do(&mut self, now: Time, key: ConnKey, name: &[u8], timeout: Option<Duration>) {
-        if name.is_empty() || name.len() > MAX_FUNCTION {
+        // a NUL would be the end of it in every packet that names it
+        if name.is_empty() || name.len() > MAX_FUNCTION || name.contains(&0) {
             self.error(
                 key,
                 b"ARGUMENT_TOO_LARGE",

@@ -35,6 +35,18 @@ impl JobServer {
         self.tell_if_parked(key);
     }
 
+    /// Whether a quiesced connection is parked: no job, and nothing of the worker's code left to run. [`Notice::Parked`] may be old
+    /// news by the time that it is read; this is not.
+    pub fn is_parked(&self, conn: ConnId) -> bool {
+        let key = self.conns.key(conn);
+        key.is_some_and(|key| self.conns[key].service == Service::Quiesced { told: true })
+    }
+
+    /// Gives nobody a job any more: the daemon is ending.
+    pub fn end_service(&mut self) {
+        self.is_ending = true;
+    }
+
     /// Gives this connection jobs again.
     pub fn unquiesce(&mut self, now: Time, conn: ConnId) {
         let Some(key) = self.conns.key(conn) else {
@@ -70,10 +82,11 @@ impl JobServer {
         match self.conns[key].service {
             Service::Open => {
                 self.conns[key].settled = true;
-                let has_work = self.conns[key]
-                    .abilities
-                    .iter()
-                    .any(|a| self.functions[a.function].queued() > 0);
+                let has_work = !self.is_ending
+                    && self.conns[key]
+                        .abilities
+                        .iter()
+                        .any(|a| self.functions[a.function].queued() > 0);
                 self.join_sleepers(key);
                 if has_work {
                     self.call(now, key);
@@ -114,6 +127,9 @@ impl JobServer {
 
     /// Wakes as many of a function's sleepers as it has jobs that count on nobody.
     pub(super) fn wake(&mut self, now: Time, function: u32) {
+        if self.is_ending {
+            return;
+        }
         loop {
             let it = &self.functions[function];
             let queued = it.queued();

@@ -25,6 +25,7 @@ impl JobServer {
                 b"no more jobs for this worker, it is being stopped",
             ),
             Service::Quiesced { .. } => self.no_job(key),
+            Service::Open if self.is_ending => self.no_job(key),
             Service::Open => match self.choose(key) {
                 Some(job) => self.assign(now, key, job, grab),
                 None => self.no_job(key),
