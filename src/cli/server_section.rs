@@ -1,13 +1,13 @@
 //! The `server:` section of a file, for the clients that look for its daemon.
 
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::{env, fs};
 
 use serde::Deserialize;
 
 use super::Failure;
-use crate::config::{self, Listen, Server};
-use crate::daemon::paths;
+use crate::config::{Listen, Server};
+use crate::daemon::file::{self, FileError};
 
 #[derive(Default, Deserialize)]
 struct File {
@@ -36,20 +36,19 @@ enum Addresses {
 /// # Errors
 /// A file that cannot be read, or whose section makes no sense.
 pub(super) fn read(path: &Path) -> Result<Server, Failure> {
-    let name = path.display();
-    let text = fs::read_to_string(path);
-    let text = text.map_err(|error| Failure::Usage(format!("cannot read {name}: {error}")))?;
-    let env = |variable: &str| env::var(variable).ok();
-    let server = match config::parse(&text, &name.to_string(), &env) {
-        Ok(config) => config.server,
-        Err(problems) => section(&text).ok_or_else(|| Failure::Usage(problems.to_string()))?,
-    };
-    Ok(paths::beside(path, server))
+    match file::read(path) {
+        Ok((_, config)) => Ok(config.server),
+        Err(FileError::Problems(problems)) => {
+            section(path).ok_or_else(|| Failure::Usage(problems.to_string()))
+        }
+        Err(unreadable @ FileError::Read { .. }) => Err(Failure::Usage(unreadable.to_string())),
+    }
 }
 
 /// The section of a file with problems, if they are elsewhere.
-fn section(text: &str) -> Option<Server> {
-    let File { server } = serde_saphyr::from_str(text).ok()?;
+fn section(path: &Path) -> Option<Server> {
+    let File { server } = serde_saphyr::from_str(&fs::read_to_string(path).ok()?).ok()?;
+    let folder = std::path::absolute(path).ok()?.parent()?.to_owned();
     let addresses = match server.listen {
         None => Vec::new(),
         Some(Addresses::One(one)) => vec![one],
@@ -57,8 +56,8 @@ fn section(text: &str) -> Option<Server> {
     };
     Some(Server {
         listen: addresses.iter().filter_map(|text| tcp(text)).collect(),
-        state_dir: server.state_dir,
-        log_dir: server.log_dir,
+        state_dir: server.state_dir.map(|path| folder.join(path)),
+        log_dir: server.log_dir.map(|path| folder.join(path)),
         max_processes: None,
     })
 }

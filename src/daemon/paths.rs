@@ -25,8 +25,8 @@ pub fn default_state_dir(port: Option<u16>) -> PathBuf {
 }
 
 /// The state folder, for the daemon and its clients alike: the one that is `named` (a flag, a variable), the one that the file says, or
-/// the default of the port: a flag's, else the file's first TCP one. The file's own paths are taken as they are, after
-/// [`beside`].
+/// the default of the port: a flag's, else the file's first TCP one. The file's own paths are taken as they are: they have been
+/// joined to its folder before.
 pub fn state_dir(named: Option<&Path>, server: &Server, port: Option<u16>) -> PathBuf {
     let said = named.or(server.state_dir.as_deref());
     said.map_or_else(
@@ -43,15 +43,6 @@ pub fn control_socket(state_dir: &Path) -> PathBuf {
 /// The folder of the workers' output when the configuration names none.
 pub fn default_log_dir(state_dir: &Path) -> PathBuf {
     state_dir.join("logs")
-}
-
-/// The `server:` section with its paths joined to the folder of its file.
-pub fn beside(file: &Path, mut server: Server) -> Server {
-    let folder = file.parent().unwrap_or(Path::new(""));
-    for path in [&mut server.state_dir, &mut server.log_dir] {
-        *path = path.take().map(|path| folder.join(path));
-    }
-    server
 }
 
 /// The XDG base directory specification has it that a relative path is as good as none.

@@ -5,13 +5,14 @@
 //! | request | body | answer |
 //! | --- | --- | --- |
 //! | `GET /status` | | [`Status`](crate::status::Status) |
+//! | `GET /plan` | | [`Done`], what a reload would change; 422 with all problems of the file |
 //! | `POST /reload` | | [`Done`], 422 with all problems of the file |
 //! | `POST /pools/{pool}/scale` | [`Bounds`] | [`Done`] |
 //! | `POST /pools/{pool}/start` | | [`Done`] |
 //! | `POST /pools/{pool}/stop` | | [`Done`] |
 //! | `POST /pools/{pool}/restart[?slot=N]` | | [`Done`] |
 //!
-//! What was not done is an [`Error`](Refused): 400 for a request that makes no sense, 403 for a stranger, 404 for a pool that there is not, 409 for
+//! What was not done is [`Refused`]: 400 for a request that makes no sense, 403 for a stranger, 404 for a pool that there is not, 409 for
 //! what the manager refuses, 503 while the daemon is ending.
 
 mod api;
