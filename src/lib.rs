@@ -1,15 +1,95 @@
 //! Gearpool: a Gearman job server that is also the manager of the worker processes that serve it.
 //!
-//! The architecture page is written when the rooms stand.
+//! # Bird's eye view
+//!
+//! Two pure state machines, two owners, thin shells around them:
+//!
+//! ```text
+//! data plane     jobs::JobServer     packets in → packets out    owner: daemon::hub, a mutex locked once a socket read
+//! control plane  pools::Supervisor   events in  → actions out    owner: daemon::manager, one loop on the main thread
+//! ```
+//!
+//! They do not know each other. The manager samples the job server (what waits, for how long, who is busy) and tells it one thing:
+//! [`quiesce`](jobs::JobServer::quiesce), "give this connection no more jobs". The job server tells it one thing back:
+//! [`Parked`](jobs::Notice::Parked), "this connection has no job, and nothing of its worker's code is left to run". Under the lock a
+//! job is either assigned before the quiesce, and is waited for, or not at all: so a process can be stopped without cutting a job,
+//! with workers that know nothing of Gearpool. That pair is why both live in one process.
+//!
+//! *Pure* means: no tokio, no files, sockets, processes, threads or environment, no clock, no random number, no log. The moment is an
+//! argument ([`time::Time`]), the next deadline a return value, and what is to be done comes back as values that the shell carries
+//! out. So both machines run in a seeded simulation, and every case of the protocol is a table or a transcript.
+//!
+//! # The way of a job
+//!
+//! A client's bytes are read by its task (`daemon::conn`), handed to `daemon::hub`, decoded by [`proto`], and taken by [`jobs`], all
+//! under one lock. What the job server has to say goes into the mailboxes of the peers before the lock is released; the same task
+//! then writes it, to whichever peer it is for. A worker is woken (`jobs::wake`), asks, and gets the job; its result takes the same
+//! way back. A job that nobody is on the way to take rings for the manager, which samples, asks the supervisor, and starts a process.
+//!
+//! # The way of a process
+//!
+//! [`pools::Supervisor`] says [`Spawn`](pools::Action::Spawn); `daemon::manager` starts it through [`sys::child`] on the main thread, its
+//! output goes to `daemon::logs` on a thread of its own, and [`sys::guardian`] is told, which kills what is left when the daemon is
+//! killed. When a connection registers a function, [`sys::peer`] finds out whose it is. To stop a process it is quiesced, then parked,
+//! then signalled; later its connection is closed, and in the end it is killed with its whole group.
+//!
+//! # Code map, in reading order
+//!
+//! | room | what it is | may import |
+//! | --- | --- | --- |
+//! | [`time`] | time as a value | nothing |
+//! | [`proto`] | PURE. The wire: packet table, frames, requests, responses, admin lines | – |
+//! | [`jobs`] | PURE. The job server: queue, connections, wake-ups, snapshot | `proto` |
+//! | [`config`] | PURE. The YAML file → [`config::Config`], or all of its problems | – |
+//! | [`pools`] | PURE. Supervision and scaling: supervisor, crew, process, scale, restart, plan, view | `config` |
+//! | [`status`] | PURE. The one snapshot of everything, and its text | `jobs::load`, `pools::view` |
+//! | [`sys`] | the operating system: the only `unsafe` and nix | `config`'s plain types |
+//! | [`client`] | a connection to any Gearman server, for our own commands | `proto` |
+//! | [`daemon`] | tokio: hub, connections, listeners, manager, logs, file, start and end | all of the above |
+//! | [`http`] | the control API on a Unix socket | `daemon::control`, `status` |
+//! | [`cli`] | one file a command | all |
+//!
+//! `jobs` never imports `pools`, nor `pools` `jobs`. `tests/tidy.rs` reads the sources and fails on an import that this table does not
+//! allow.
+//!
+//! # Invariants
+//!
+//! 1. Same inputs, same outputs: a pure module reads no clock, starts nothing, logs nothing, draws no random number.
+//! 2. A job is in exactly one place: a lane, a worker's hands, waiting for its time, or gone. At most one worker holds it.
+//! 3. A foreground client gets exactly one terminal packet a job, whatever dies. A background job that was acknowledged is not lost
+//!    while the daemon lives. (The queue is in memory: surviving the daemon's own death is not built yet.)
+//! 4. The hub puts replies into mailboxes before it unlocks and writes sockets after, so packets to one peer keep the core's order.
+//!    There is no `.await` under the lock.
+//! 5. No process gets a stopping signal while it holds a job, unless its deadline has passed.
+//! 6. Intent lives in the file and in the operator's commands, state in the processes; only the supervisor's step connects them.
+//! 7. What comes from outside has a named bound: [`proto::frame::MAX_BODY`], [`proto::frame::MAX_LINE`], [`jobs::MAX_UNIQUE`],
+//!    [`jobs::MAX_FUNCTION`], [`daemon::peer::MAX_MAILBOX`], a pool's `max`, its log's `max_size`, its restarts' back-off.
+//! 8. No job waits while somebody who could take it is left asleep ([`jobs::JobServer::assert_invariants`] checks it).
+//!
+//! # Threads
+//!
+//! The main thread runs the manager and forks all children, which die with the thread that forked them. `connections-N` each run a
+//! runtime of their own; a connection stays on its thread. One thread writes the workers' logs, so that a slow disk slows the workers,
+//! never the job server. The guardian is a process.
+
+pub mod time;
+
+pub mod proto;
+
+pub mod jobs;
+
+pub mod config;
+
+pub mod pools;
+
+pub mod status;
+
+pub mod sys;
+
+pub mod client;
+
+pub mod daemon;
+
+pub mod http;
 
 pub mod cli;
-pub mod client;
-pub mod config;
-pub mod daemon;
-pub mod http;
-pub mod jobs;
-pub mod pools;
-pub mod proto;
-pub mod status;
-pub mod sys;
-pub mod time;

@@ -151,7 +151,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Waits until [`Connection::next`] has something, and writes what is queued meanwhile. Cancelled, it can be called again.
+    /// Waits until [`Connection::try_receive`] has something, and writes what is queued meanwhile. Cancelled, it can be called again.
     ///
     /// # Errors
     /// [`ConnectionError`], after which the connection is of no use.

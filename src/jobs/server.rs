@@ -1,7 +1,7 @@
 //! The job server: one call for each thing that a peer did.
 //!
 //! Every call takes the moment and leaves what there is to say in the [`Outbox`]. This file is the switch-board and what clients
-//! ask for; [`super::work`] is what workers do with jobs, [`super::wake`] who is woken for one.
+//! ask for; `work` is what workers do with jobs, [`super::wake`] who is woken for one.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
