@@ -191,7 +191,10 @@ impl JobServer {
         let Place::Worker { conn, .. } = self.jobs[job].place else {
             return;
         };
-        self.conns[conn].held.retain(|&held| held != job);
+        let worker = &mut self.conns[conn];
+        worker.held.retain(|&held| held != job);
+        // nobody waits for its answer, but it is still at it, whatever it asked for meanwhile
+        worker.settled = false;
         self.give_back(now, job);
         if self.jobs.is_queued(job) {
             let function = self.jobs[job].function;
