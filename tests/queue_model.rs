@@ -355,16 +355,19 @@ impl Model {
     fn pass(&mut self, jump: Duration) {
         self.now = self.now + jump;
         let now = self.now;
-        let mut late: Vec<(Time, u64)> = self
+        let mut late: Vec<(Time, u64, usize)> = self
             .jobs
             .iter()
             .filter_map(|job| match job.at {
-                At::Worker(_, Some(deadline)) if deadline <= now => Some((deadline, job.number)),
+                At::Worker(worker, Some(deadline)) if deadline <= now => {
+                    Some((deadline, job.number, worker))
+                }
                 _ => None,
             })
             .collect();
         late.sort_unstable();
-        for (_, number) in late {
+        for (_, number, worker) in late {
+            self.peers[worker].is_settled = false;
             self.give_back(number);
         }
         let mut due: Vec<(Time, u64)> = self

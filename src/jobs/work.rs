@@ -157,11 +157,12 @@ impl JobServer {
     /// WORK_FAIL. Some libraries send it after WORK_EXCEPTION, which has ended the job already.
     pub(super) fn fail(&mut self, now: Time, key: ConnKey, handle: &[u8]) {
         let Some(job) = self.held_job(key, handle) else {
-            let excepted = self.conns[key].excepted.take();
-            let is_second = excepted.is_some_and(|number| {
+            let is_second = self.conns[key].excepted.is_some_and(|number| {
                 Handle::new(&self.options.handle_prefix, number).bytes() == handle
             });
-            if !is_second {
+            if is_second {
+                self.conns[key].excepted = None;
+            } else {
                 self.error(key, NOT_FOUND.0, NOT_FOUND.1);
             }
             return;
@@ -192,7 +193,10 @@ impl JobServer {
         let Place::Worker { conn, .. } = self.jobs[job].place else {
             return;
         };
-        self.conns[conn].held.retain(|&held| held != job);
+        let worker = &mut self.conns[conn];
+        worker.held.retain(|&held| held != job);
+        // nobody waits for its answer, but it is still at it, whatever it asked for meanwhile
+        worker.settled = false;
         self.give_back(now, job);
         if self.jobs.is_queued(job) {
             let function = self.jobs[job].function;
