@@ -12,7 +12,7 @@ use crate::daemon::listener::{Keepalive, SocketOptions};
 use crate::daemon::log::{LogTarget, Verbosity};
 use crate::daemon::settings::{Ground, LoadedFile, Settings};
 use crate::daemon::{self, file, paths};
-use crate::jobs;
+use crate::jobs::Options;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -160,12 +160,12 @@ impl ServeArgs {
             },
             pid_file: self.pid_file.clone(),
             user: self.user.clone(),
-            jobs: jobs::Options {
+            jobs: Options {
                 handle_prefix: self.handle_prefix(),
                 job_retries: self.job_retries,
                 exceptions: self.exceptions,
                 wakeup: self.worker_wakeup,
-                ..jobs::Options::default()
+                ..Options::default()
             },
         })
     }

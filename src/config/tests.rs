@@ -5,6 +5,12 @@
     reason = "a test may look at the clock: hostile files have to be refused quickly"
 )]
 
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "one test measures how long a hostile file takes"
+)]
+
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 

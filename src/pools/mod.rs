@@ -2,12 +2,11 @@
 //!
 //! [`Supervisor::handle`] takes what happened and returns what to do; it starts nothing and reads no clock. Intent stands in the
 //! configuration and the operator's commands, state in the processes, and only the reconcile step connects the two.
-
-#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
-
 //!
 //! Reading order: [`event`] (what goes in and out), `supervisor` (all pools), `crew` (one pool), `process` (one process), then
 //! `scale` (how many), `restart` (when again) and [`plan`] (what a reload changes).
+
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod crew;
 pub mod event;
