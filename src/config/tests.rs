@@ -2,12 +2,6 @@
 #![expect(
     clippy::disallowed_methods,
     clippy::disallowed_types,
-    reason = "a test may look at the clock: hostile files have to be refused quickly"
-)]
-
-#![expect(
-    clippy::disallowed_methods,
-    clippy::disallowed_types,
     reason = "one test measures how long a hostile file takes"
 )]
 
