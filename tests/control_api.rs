@@ -73,7 +73,7 @@ async fn manager(mut orders: mpsc::Receiver<Control>, state_dir: std::path::Path
         // Who asked may have gone.
         let _ = match order {
             Control::Status(reply) => reply.send(status(&state_dir)).map_err(|_| ()),
-            Control::Plan(reply) | Control::Reload(reply) => {
+            Control::Reload(reply) => {
                 let error = "workers.yaml:12:5: unknown key \"maxx\", did you mean \"max\"?";
                 reply.send(Err(error.to_owned())).map_err(|_| ())
             }
