@@ -3,9 +3,9 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use gearpool::config::{Limits, Signal};
@@ -46,6 +46,18 @@ async fn run(spec: &Spec) -> (String, std::process::ExitStatus) {
 
 async fn output(spec: &Spec) -> String {
     run(spec).await.0
+}
+
+/// Makes an executable file, by way of another process: a file that was written here may be open in a child that another test forks at
+/// that moment, and is then "busy" and cannot be executed.
+fn write_program(path: &Path, text: &str) {
+    let written = Command::new("sh")
+        .args(["-c", "printf %s \"$2\" > \"$1\" && chmod 755 \"$1\"", "sh"])
+        .arg(path)
+        .arg(text)
+        .status()
+        .unwrap();
+    assert!(written.success());
 }
 
 fn refusal(spec: &Spec) -> String {
@@ -158,8 +170,7 @@ async fn the_tie_to_the_daemon_survives_the_change_of_user() {
 async fn a_program_beside_the_worker_is_found() {
     let folder = tempfile::tempdir().unwrap();
     let script = folder.path().join("work.sh");
-    fs::write(&script, "#!/bin/sh\necho $0\n").unwrap();
-    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    write_program(&script, "#!/bin/sh\necho $0\n");
     let mut by_path = spec(&["./work.sh"]);
     by_path.cwd = Some(folder.path().to_owned());
     assert_eq!(output(&by_path).await, "./work.sh\n");
@@ -174,8 +185,7 @@ async fn what_is_wrong_with_the_program_is_named() {
     let plain = folder.path().join("plain");
     fs::write(&plain, "#!/bin/sh\n").unwrap();
     let orphan = folder.path().join("orphan");
-    fs::write(&orphan, "#!/no/such/interpreter\n").unwrap();
-    fs::set_permissions(&orphan, fs::Permissions::from_mode(0o755)).unwrap();
+    write_program(&orphan, "#!/no/such/interpreter\n");
     let shown = |path: &Path| path.display().to_string();
 
     assert_eq!(
