@@ -76,6 +76,23 @@ fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
+/// What a process has open, by descriptor.
+fn open_files(pid: u32) -> Vec<String> {
+    let mut files: Vec<(String, String)> = fs::read_dir(format!("/proc/{pid}/fd"))
+        .unwrap()
+        .flatten()
+        .map(|entry| {
+            let target = fs::read_link(entry.path()).unwrap_or_default();
+            (
+                entry.file_name().to_string_lossy().into_owned(),
+                target.to_string_lossy().into_owned(),
+            )
+        })
+        .collect();
+    files.sort();
+    files.into_iter().map(|(_, target)| target).collect()
+}
+
 fn first_line(output: OwnedFd) -> BufReader<fs::File> {
     let file = fs::File::from(output);
     nix::fcntl::fcntl(
@@ -193,21 +210,14 @@ fn the_guardian_holds_nothing_and_heeds_no_polite_signal() {
     nix::unistd::close(leaked).unwrap();
     let pid = guardian.pid();
 
-    let mut held: Vec<(String, String)> = fs::read_dir(format!("/proc/{pid}/fd"))
-        .unwrap()
-        .flatten()
-        .map(|entry| {
-            let target = fs::read_link(entry.path()).unwrap_or_default();
-            (
-                entry.file_name().to_string_lossy().into_owned(),
-                target.to_string_lossy().into_owned(),
-            )
-        })
-        .collect();
-    held.sort();
-    let targets: Vec<&str> = held.iter().map(|(_, target)| target.as_str()).collect();
-    assert!(targets[0].starts_with("pipe:"), "{held:?}");
-    assert_eq!(targets[1..], ["/dev/null", "/dev/null"]);
+    // While the program is being loaded it opens and closes files of its own.
+    let mut held = Vec::new();
+    eventually("the guardian has only its pipe", || {
+        held = open_files(pid);
+        held.len() == 3
+    });
+    assert!(held[0].starts_with("pipe:"), "{held:?}");
+    assert_eq!(held[1..], ["/dev/null", "/dev/null"]);
     let own = process::one(pid).unwrap();
     assert_eq!((own.session, own.group), (pid, pid));
 
