@@ -39,6 +39,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "pools::Slot",
             "daemon::control",
             "daemon::paths",
+            "sys::user",
         ],
     ),
     (
