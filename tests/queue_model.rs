@@ -113,7 +113,7 @@ struct Job {
 }
 
 #[derive(Clone, Debug, Default)]
-struct Peers {
+struct Conn {
     abilities: Vec<(usize, u64)>,
     exceptions: bool,
     is_asleep: bool,
@@ -134,7 +134,7 @@ struct Model {
     now: Time,
     retries: u32,
     jobs: VecDeque<Job>,
-    peers: Vec<Peers>,
+    peers: Vec<Conn>,
     next: u64,
     out: Vec<Packet>,
     parked: Vec<usize>,
@@ -148,7 +148,7 @@ impl Model {
             now: Time::ZERO,
             retries,
             jobs: VecDeque::new(),
-            peers: vec![Peers::default(); CONNS],
+            peers: vec![Conn::default(); CONNS],
             next: 1,
             out: Vec::new(),
             parked: Vec::new(),
@@ -349,7 +349,7 @@ impl Model {
                 self.give_back(*number);
             }
         }
-        self.peers[who] = Peers::default();
+        self.peers[who] = Conn::default();
     }
 
     fn pass(&mut self, jump: Duration) {
@@ -709,7 +709,7 @@ impl World {
             prop_assert_eq!(load.queued, queued, "what is queued of {}", load.name);
             let running = jobs().filter(|job| matches!(job.at, At::Worker(..)));
             prop_assert_eq!(load.running, running.count() as u64, "what runs");
-            let can = |peer: &&Peers| peer.abilities.iter().any(|it| it.0 == function);
+            let can = |peer: &&Conn| peer.abilities.iter().any(|it| it.0 == function);
             let workers = model.peers.iter().filter(can).count();
             prop_assert_eq!(load.workers, workers as u64, "who can do {}", load.name);
         }
@@ -771,7 +771,8 @@ fn packets(server: &mut JobServer) -> Vec<(ConnId, Kind, Vec<u8>)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { max_shrink_iters: 20_000, ..ProptestConfig::default() })]
+    // what it finds becomes a transcript, so no file of seeds is kept
+    #![proptest_config(ProptestConfig { max_shrink_iters: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn the_queue_is_what_the_model_says(

@@ -11,7 +11,6 @@ mod tcp;
 mod world;
 
 use std::path::Path;
-use std::process::Command;
 
 use memory::{Memory, Split};
 use script::{Case, Only};
@@ -44,10 +43,6 @@ fn in_memory_split_anywhere() {
 #[test]
 fn over_tcp() {
     let program = Program::chosen();
-    if program == Program::Gearpool && !serves() {
-        eprintln!("this binary does not serve yet: run with GEARPOOL_TEST_SERVER=gearmand");
-        return;
-    }
     check(Only::Tcp, |file, case| {
         if program == Program::Gearmand && case.not_gearmand.is_some() {
             return Ok(());
@@ -66,13 +61,6 @@ fn in_memory_split(file: &str, case: &Case, split: Split) -> Result<(), String> 
             case.line, case.name
         )),
     }
-}
-
-fn serves() -> bool {
-    let help = Command::new(env!("CARGO_BIN_EXE_gearpool"))
-        .args(["serve", "--help"])
-        .output();
-    help.is_ok_and(|output| output.status.success())
 }
 
 /// Runs every case that belongs there, and names all that went wrong.
