@@ -5,7 +5,7 @@
 #     perl client.pl [-b] [-u UNIQUE] FUNCTION [WORKLOAD]
 #
 # Without WORKLOAD it is read from standard input. -b submits in the background and prints the job's handle; -u makes jobs
-# with the same UNIQUE one job. Exits with 1 when the job fails. It connects to GEARMAN_SERVERS or else to localhost:4730.
+# with the same UNIQUE one job. Exits with 1 when the job fails. It connects to GEARMAN_SERVER or else to localhost:4730.
 
 use strict;
 use warnings;
@@ -22,7 +22,7 @@ my ($function, $workload) = @ARGV;
 $workload //= do { local $/; <STDIN> } // '';
 
 my $client = Gearman::Client->new(
-    job_servers => [split /,/, $ENV{GEARMAN_SERVERS} // 'localhost:4730'],
+    job_servers => [$ENV{GEARMAN_SERVER} // 'localhost:4730'],
     exceptions  => 1,
 );
 

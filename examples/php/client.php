@@ -4,7 +4,7 @@
 //     php client.php [-b] [-u UNIQUE] FUNCTION [WORKLOAD]
 //
 // Without WORKLOAD it is read from standard input. -b submits in the background and prints the job's handle; -u makes jobs
-// with the same UNIQUE one job. Exits with 1 when the job fails. It connects to GEARMAN_SERVERS or else to localhost:4730.
+// with the same UNIQUE one job. Exits with 1 when the job fails. It connects to GEARMAN_SERVER or else to localhost:4730.
 
 $options = getopt("bu:", [], $next);
 $function = $argv[$next] ?? exit("usage: php client.php [-b] [-u UNIQUE] FUNCTION [WORKLOAD]\n");
@@ -16,7 +16,7 @@ $background = isset($options["b"]);
 // The second argument asks the server for exceptions, over a second connection. Nobody waits for those of a background job,
 // and with two connections libgearman's doBackground() sometimes waits on the wrong one for ever.
 $client = new GearmanClient();
-$client->addServers(getenv("GEARMAN_SERVERS") ?: "localhost:4730", !$background);
+$client->addServers(getenv("GEARMAN_SERVER") ?: "localhost:4730", !$background);
 
 if ($background) {
     $handle = $client->doBackground($function, $workload, $unique);

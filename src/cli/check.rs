@@ -61,8 +61,10 @@ impl CheckArgs {
             return Ok(0);
         }
         let mut text = format!(
-            "{}: right; {pools} pools, {most} processes at most\n",
-            self.file.display()
+            "{}: right; {}, {} at most\n",
+            self.file.display(),
+            counted(pools as u64, "pool", "pools"),
+            counted(most, "process", "processes")
         );
         match plan.as_deref() {
             None => text.push_str("no daemon runs with this file\n"),
@@ -109,6 +111,10 @@ impl CheckArgs {
         });
         asked.ok().flatten()
     }
+}
+
+fn counted(count: u64, one: &str, more: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { more })
 }
 
 fn is_same(one: &Path, other: &Path) -> bool {

@@ -39,7 +39,7 @@ pub(super) struct DaemonArgs {
 
     /// The daemon that runs with this configuration file
     ///
-    /// Only its server section is read, for state_dir.
+    /// Only its server section is read: the state_dir that it names, or else the port that it listens on.
     #[arg(short, long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
 
@@ -153,6 +153,14 @@ impl Daemon {
         Ok(answer.context("the daemon's answer is not understood; is it of another version?")?)
     }
 
+    /// Whether root has a daemon's folder, where we have looked in our own. Whether a daemon runs there is not ours to see.
+    fn is_anothers(&self) -> bool {
+        let roots = paths::ROOTS;
+        self.found_by == FoundBy::Default
+            && !self.state_dir.starts_with(roots)
+            && Path::new(roots).is_dir()
+    }
+
     fn unreachable(&self, error: &io::Error) -> Failure {
         let path = self.state_dir.display();
         match error.kind() {
@@ -175,6 +183,9 @@ impl Daemon {
         };
         let neighbours = neighbours(&self.state_dir);
         let advice = match neighbours.as_slice() {
+            [] if self.is_anothers() => {
+                "start one with \"gearpool serve\"; if root has started one, it answers to root only: try sudo".to_owned()
+            }
             [] if self.found_by == FoundBy::Default => {
                 "start one with \"gearpool serve\", or say where it is with --state-dir DIR, -c FILE or -p PORT".to_owned()
             }

@@ -576,9 +576,13 @@ impl Manager {
             Control::Status(reply) => self.status(reply),
             Control::Plan(reply) => {
                 let plan = match &self.parts.file {
+                    // no lines for no changes: what that is called is for the one who asks
                     Some(file) => file
                         .plan()
-                        .map(|plan| plan.to_string())
+                        .map(|plan| match plan.is_empty() {
+                            true => String::new(),
+                            false => plan.to_string(),
+                        })
                         .map_err(|error| error.to_string()),
                     None => {
                         Err("this gearpool was started without a configuration file".to_owned())

@@ -9,6 +9,9 @@ use crate::sys::user;
 /// The control socket's name in the state folder.
 const CONTROL_SOCKET: &str = "control.sock";
 
+/// The default state folder of root's daemon.
+pub const ROOTS: &str = "/var/lib/gearpool";
+
 /// The state folder of a daemon whose first TCP port is `port`, Gearman's when `None`: `/var/lib/gearpool` for root, else
 /// `$XDG_STATE_HOME/gearpool` or `~/.local/state/gearpool`. With another port than Gearman's its number is part of the name, so that
 /// two job servers started by hand on two ports do not meet.

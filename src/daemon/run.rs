@@ -35,7 +35,6 @@ const BATCH: usize = 1024;
 /// # Errors
 /// What kept it from starting, in a sentence for the operator.
 pub fn run(settings: Settings) -> anyhow::Result<()> {
-    // the file's working directories and the pid file are meant from here, and going to the background changes the folder
     let pid_path = settings
         .pid_file
         .as_deref()
@@ -120,7 +119,7 @@ fn serve(
         let watch = file.as_ref().and_then(|file| watch(file.path(), touches));
         let log_dir = settings.log_dir.display().to_string();
         let logs = Logs::start(&settings.log_dir).with_context(|| format!("cannot write the workers' logs to {log_dir}"))?;
-        let has_pools = file.is_some();
+        let pools = file.as_ref().map(|file| (file.path().display().to_string(), file.pools().len()));
         let mut manager = Manager::new(Parts {
             hub: Arc::clone(&hub),
             file,
@@ -152,8 +151,10 @@ fn serve(
             threads[0].spawn(async move { hub.run_timer().await });
         }
         tracing::info!("gearpool {} listening on {}", env!("CARGO_PKG_VERSION"), addresses.join(", "));
-        if !has_pools {
-            tracing::info!("no configuration file: a plain job server, without pools");
+        match pools {
+            Some((path, 1)) => tracing::info!("1 pool, from {path}"),
+            Some((path, count)) => tracing::info!("{count} pools, from {path}"),
+            None => tracing::info!("no configuration file: a plain job server, without pools"),
         }
 
         manager.start();
@@ -186,7 +187,8 @@ fn serve(
 
         let waiting = hub.with(|server, now| server.function_loads(now).iter().flat_map(|load| load.queued).sum::<u64>());
         if waiting > 0 {
-            tracing::warn!("{waiting} waiting jobs are given up: this version keeps the queue in memory");
+            let jobs = if waiting == 1 { "job is" } else { "jobs are" };
+            tracing::warn!("{waiting} waiting {jobs} given up: this version keeps the queue in memory");
         }
         manager.finish();
         drop(watch);

@@ -302,7 +302,7 @@ impl Crew {
         if let Some(why) = member.leaving()
             && why != Why::NotRegistered
         {
-            let text = format!("ended for {} after {up}: {how}", why.text());
+            let text = format!("ended after {up}, {}: {how}", why.text());
             return self.tell(Level::Info, Some(member.slot), text, turn.out);
         }
         let hung = member.leaving().is_some();

@@ -100,7 +100,7 @@ impl Server {
         command
             .env("GEARMAN_HOST", "127.0.0.1")
             .env("GEARMAN_PORT", self.port.to_string())
-            .env("GEARMAN_SERVERS", format!("127.0.0.1:{}", self.port));
+            .env("GEARMAN_SERVER", format!("127.0.0.1:{}", self.port));
     }
 
     /// How many workers a function has, from the admin command `status`.

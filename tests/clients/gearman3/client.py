@@ -21,7 +21,7 @@ def main():
     parser.add_argument("function")
     arguments = parser.parse_args()
 
-    client = Client([os.environ["GEARMAN_SERVERS"]])
+    client = Client([os.environ["GEARMAN_SERVER"]])
     request = client.submit_job(
         arguments.function,
         sys.stdin.buffer.read(),

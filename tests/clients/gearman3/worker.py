@@ -48,7 +48,7 @@ def sleep(worker, job):
 
 
 def main():
-    worker = Worker([os.environ["GEARMAN_SERVERS"]])
+    worker = Worker([os.environ["GEARMAN_SERVER"]])
     for function in (reverse, exception, progress, sleep, fail):
         worker.register_task(function.__name__.encode(), function)
     worker.work()
