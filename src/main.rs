@@ -2,13 +2,12 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use gearpool::cli::{Cli, terminal};
 use gearpool::sys::guardian;
 
 fn main() -> ExitCode {
     guardian::main();
-    match Cli::parse().run() {
+    match Cli::from_words(std::env::args_os()).run() {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
             terminal::say(&failure);
