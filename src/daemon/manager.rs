@@ -406,12 +406,15 @@ impl Manager {
             Some(_) => Registration::Mapped,
             None => Registration::Guessed,
         };
+        if owner.is_none() {
+            self.parts.hub.with(|server, now| server.admit(now, conn));
+        }
         let Some(proc) = owner.or_else(|| self.guess(conn, function)) else {
             return;
         };
         if owner.is_some() && self.crew.owner(conn).is_none() {
             match self.crew.adopt(proc, conn) {
-                MemberService::Open => {}
+                MemberService::Open => self.parts.hub.with(|server, now| server.admit(now, conn)),
                 MemberService::Quiesced => {
                     self.parts.hub.with(|server, now| server.quiesce(now, conn))
                 }

@@ -22,6 +22,7 @@ use super::spawn::Surroundings;
 use super::watch::FileWatch;
 use crate::config::Listen;
 use crate::http;
+use crate::jobs::Newcomers;
 use crate::pools::Stop;
 use crate::sys::guardian::Guardian;
 use crate::sys::lock::StateFolder;
@@ -101,6 +102,11 @@ fn serve(
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default()
         .as_secs();
+
+    if settings.config.is_some() {
+        // a process that is being stopped may just be connecting
+        options.newcomers = Newcomers::Held;
+    }
 
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let (to_manager, mut inbox) = mpsc::unbounded_channel();

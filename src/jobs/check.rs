@@ -47,6 +47,8 @@ impl JobServer {
                 Service::Quiesced { told: false } => 1,
                 Service::Quiesced { told: true } => 2,
                 Service::Refused => 3,
+                Service::Held { asked: None } => 4,
+                Service::Held { asked: Some(_) } => 5,
             };
             shape.extend([conn.id.0, rank(conn.asleep), ticket, service]);
             shape.extend([u64::from(conn.settled), u64::from(conn.excepted.is_some())]);

@@ -7,6 +7,7 @@ use foldhash::fast::FixedState;
 use slab::Slab;
 
 use super::job::JobKey;
+use crate::proto::Grab;
 use crate::time::Time;
 
 /// One connection, never used twice in the daemon's life.
@@ -32,6 +33,9 @@ pub(super) enum Ticket {
 pub(super) enum Service {
     /// Yes.
     Open,
+    /// Not before the owner of the processes has said whose it is. A request for a job that it has made meanwhile is kept, and
+    /// answered then.
+    Held { asked: Option<Grab> },
     /// No; the owner of its process waits until it is parked. `told` when that has been said.
     Quiesced { told: bool },
     /// No, and a request for one is answered with an ERROR, which ends the loops of workers that ignore everything else.
@@ -92,6 +96,7 @@ impl Conns {
         descriptor: i32,
         peer: String,
         exceptions: bool,
+        service: Service,
     ) -> ConnId {
         let entry = self.slots.vacant_entry();
         self.opened += 1;
@@ -108,7 +113,7 @@ impl Conns {
             excepted: None,
             asleep: None,
             ticket: Ticket::None,
-            service: Service::Open,
+            service,
             settled: false,
             jobs_done: 0,
             idle_since: now,

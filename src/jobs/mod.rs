@@ -22,4 +22,4 @@ mod work;
 
 pub use conn::ConnId;
 pub use outbox::{Notice, Outbox};
-pub use server::{JobServer, MAX_FUNCTION, MAX_UNIQUE, Options, Peer};
+pub use server::{JobServer, MAX_FUNCTION, MAX_UNIQUE, Newcomers, Options, Peer};

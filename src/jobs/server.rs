@@ -35,6 +35,21 @@ pub struct Options {
     pub seed: u64,
     /// Unix seconds at [`Time::ZERO`], for SUBMIT_JOB_EPOCH.
     pub epoch: u64,
+    /// What becomes of new connections.
+    pub newcomers: Newcomers,
+}
+
+/// Whether a new connection is given jobs at once.
+///
+/// A process that is being stopped may just be connecting. Given a job before its owner knows of the connection, it would be cut
+/// down with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Newcomers {
+    /// It is: nobody here stops workers.
+    Served,
+    /// Only when [`JobServer::admit`] is called after its [`Notice::Registered`]. Its request for a job waits until then, so that a
+    /// worker sees a somewhat later answer and nothing else.
+    Held,
 }
 
 impl Default for Options {
@@ -46,6 +61,7 @@ impl Default for Options {
             wakeup: 1,
             seed: 0,
             epoch: 0,
+            newcomers: Newcomers::Served,
         }
     }
 }
@@ -107,8 +123,17 @@ impl JobServer {
 
     /// A peer has connected.
     pub fn connect(&mut self, now: Time, peer: Peer) -> ConnId {
-        self.conns
-            .open(now, peer.descriptor, peer.address, self.options.exceptions)
+        let service = match self.options.newcomers {
+            Newcomers::Served => Service::Open,
+            Newcomers::Held => Service::Held { asked: None },
+        };
+        self.conns.open(
+            now,
+            peer.descriptor,
+            peer.address,
+            self.options.exceptions,
+            service,
+        )
     }
 
     /// A peer has sent something. A connection that is gone is none of our business any more.

@@ -23,8 +23,12 @@ impl JobServer {
         let Some(key) = self.conns.key(conn) else {
             return;
         };
-        if self.conns[key].service != Service::Open {
-            return;
+        match self.conns[key].service {
+            Service::Open => {}
+            Service::Held { .. } => {
+                return self.release(now, key, Service::Quiesced { told: false });
+            }
+            Service::Quiesced { .. } | Service::Refused => return,
         }
         self.leave_sleepers(key);
         self.conns[key].service = Service::Quiesced { told: false };
@@ -47,12 +51,35 @@ impl JobServer {
         self.is_ending = true;
     }
 
+    /// Gives jobs to a connection that was held back as a newcomer, if it is not one that may have none.
+    pub fn admit(&mut self, now: Time, conn: ConnId) {
+        if let Some(key) = self.conns.key(conn) {
+            self.release(now, key, Service::Open);
+        }
+    }
+
+    /// Ends the holding back of a newcomer. What it has asked for meanwhile is done now, in the order in which it did.
+    fn release(&mut self, now: Time, key: ConnKey, service: Service) {
+        let Service::Held { asked } = self.conns[key].service else {
+            return;
+        };
+        self.conns[key].service = service;
+        // asking wakes it up: if it sleeps, it has gone to sleep after that
+        let is_asleep = self.conns[key].asleep.is_some();
+        if let Some(grab) = asked {
+            self.grab(now, key, grab);
+        }
+        if is_asleep {
+            self.sleep(now, key);
+        }
+    }
+
     /// Gives this connection jobs again.
     pub fn unquiesce(&mut self, now: Time, conn: ConnId) {
         let Some(key) = self.conns.key(conn) else {
             return;
         };
-        if self.conns[key].service == Service::Open {
+        if let Service::Open | Service::Held { .. } = self.conns[key].service {
             return;
         }
         self.conns[key].service = Service::Open;
@@ -62,10 +89,13 @@ impl JobServer {
 
     /// Answers this connection's requests for a job with an ERROR from now on.
     pub fn refuse(&mut self, now: Time, conn: ConnId) {
-        self.quiesce(now, conn);
         let Some(key) = self.conns.key(conn) else {
             return;
         };
+        if let Service::Held { .. } = self.conns[key].service {
+            return self.release(now, key, Service::Refused);
+        }
+        self.quiesce(now, conn);
         self.conns[key].service = Service::Refused;
         if self.conns[key].asleep.is_some() {
             // asleep it would never ask, and so never hear
@@ -92,6 +122,8 @@ impl JobServer {
                     self.call(now, key);
                 }
             }
+            // seen to when it is released
+            Service::Held { .. } => {}
             Service::Quiesced { .. } => self.settle(key),
             Service::Refused => self.send(key, &Response::Noop),
         }

@@ -19,6 +19,11 @@ impl JobServer {
     pub(super) fn grab(&mut self, now: Time, key: ConnKey, grab: Grab) {
         let had_ticket = self.wake_up(key);
         match self.conns[key].service {
+            // one that has registered nothing is not looked at, and one that asks twice has asked once
+            Service::Held { asked: None } if !self.conns[key].abilities.is_empty() => {
+                self.conns[key].service = Service::Held { asked: Some(grab) };
+            }
+            Service::Held { .. } => self.no_job(key),
             Service::Refused => self.error(
                 key,
                 b"draining",

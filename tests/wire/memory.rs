@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use gearpool::jobs::{ConnId, JobServer, Notice, Options, Peer};
+use gearpool::jobs::{ConnId, JobServer, Newcomers, Notice, Options, Peer};
 use gearpool::proto::{Decoded, decode};
 use gearpool::time::Time;
 
@@ -50,6 +50,8 @@ impl Memory {
         for flag in &case.flags {
             match flag.split_once('=') {
                 None if flag == "--exceptions" => options.exceptions = true,
+                // no flag of the command's: what it sets when it has pools
+                None if flag == "--hold-newcomers" => options.newcomers = Newcomers::Held,
                 Some(("--job-retries", number)) => {
                     options.job_retries = number.parse().expect("a number of retries");
                 }
@@ -231,6 +233,7 @@ impl World for Memory {
             Inside::Quiesce(conn) => self.owner_asks(conn, JobServer::quiesce),
             Inside::Unquiesce(conn) => self.owner_asks(conn, JobServer::unquiesce),
             Inside::Refuse(conn) => self.owner_asks(conn, JobServer::refuse),
+            Inside::Admit(conn) => self.owner_asks(conn, JobServer::admit),
             Inside::IsParked(conn) if self.was_parked(conn) => Ok(()),
             Inside::IsParked(_) => Err("nobody was told so".to_owned()),
             Inside::IsNotParked(conn) if self.was_parked(conn) => {

@@ -16,7 +16,7 @@
 //! | `c1 connects`, `c1 closes`, `c1 stops sending` | the connection; the last is a half-close |
 //! | `c1 is closed` | the server has closed it |
 //! | `@ +30s`, `@ +50ms` | the clock jumps, from deadline to deadline (in memory only) |
-//! | `quiesce w1`, `unquiesce w1`, `refuse w1` | what the owner of the process asks for (in memory only) |
+//! | `quiesce w1`, `unquiesce w1`, `refuse w1`, `admit w1` | what the owner of the process asks for (in memory only) |
 //! | `w1 is parked`, `w1 is not parked` | whether the owner of the process has been told so (in memory only) |
 //! | `demand`, `no demand` | whether the last step asked for more workers (in memory only) |
 //! | `serve --job-retries=2` | flags of the server, before the first step |
@@ -72,6 +72,7 @@ pub(crate) enum Action {
     Quiesce(String),
     Unquiesce(String),
     Refuse(String),
+    Admit(String),
     IsParked(String),
     IsNotParked(String),
     Demand(bool),
@@ -142,6 +143,7 @@ impl Case {
                     | Action::Quiesce(_)
                     | Action::Unquiesce(_)
                     | Action::Refuse(_)
+                    | Action::Admit(_)
                     | Action::IsParked(_)
                     | Action::IsNotParked(_)
                     | Action::Demand(_)
@@ -187,6 +189,7 @@ impl Action {
             ("quiesce", _) => Action::Quiesce(other),
             ("unquiesce", _) => Action::Unquiesce(other),
             ("refuse", _) => Action::Refuse(other),
+            ("admit", _) => Action::Admit(other),
             ("demand", "") => Action::Demand(true),
             ("no", "demand") => Action::Demand(false),
             (_, "connects") => Action::Connect(conn),

@@ -1,0 +1,219 @@
+//! Both machines together, the job server and the supervisor, in a small world that is made from a seed.
+//!
+//! Clients submit, processes start, work, crash, hang and lie, an operator changes the file, and the bytes between them arrive late
+//! and in pieces. While that lasts, what must never happen is checked at every step. Then the faults stop, and everything has to
+//! settle: every job done, every pool at its size, nobody left waiting. In the end the daemon is shut down.
+//!
+//! `GEARPOOL_SIM_SEEDS=N` tries N seeds, `GEARPOOL_SIM_SEED=K` replays one and prints what happens.
+
+#[path = "sim/client.rs"]
+mod client;
+#[path = "../src/daemon/crew.rs"]
+#[expect(
+    dead_code,
+    reason = "the daemon's own book of its processes, of which the world needs a part"
+)]
+mod crew;
+#[path = "sim/ledger.rs"]
+mod ledger;
+#[path = "sim/manager.rs"]
+mod manager;
+#[path = "sim/process.rs"]
+mod process;
+#[path = "sim/random.rs"]
+mod random;
+#[path = "sim/world.rs"]
+mod world;
+
+// where the crew looks for them
+use gearpool::{config, jobs, pools};
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use client::{Client, ClientDeed, NAMES};
+use gearpool::pools::view::{PoolState, ProcessState};
+use gearpool::pools::{Event, ProcId, Stop};
+use gearpool::time::Time;
+use manager::Tidings;
+use world::{Happening, World};
+
+/// How many seeds are tried when nothing else is said.
+const SEEDS: u64 = 300;
+
+/// How long the faults last.
+const FAULTS: Duration = Duration::from_secs(15);
+
+/// How long everything may take to settle after that. Back-off is up to 30 s, and the largest queue has to be worked off.
+const SETTLES: Duration = Duration::from_secs(90);
+
+/// What a world had to do.
+#[derive(Default)]
+struct Played {
+    steps: u64,
+    jobs: u64,
+    processes: u64,
+}
+
+fn play(seed: u64, is_traced: bool) -> Played {
+    let mut world = World::new(seed, is_traced);
+    world.reload();
+    for at in 0..5 {
+        world.clients.push(Client::default());
+        let mut when = world.random.millis(0, 5000);
+        world.later(when, Happening::Client(at, ClientDeed::Connects));
+        while when < FAULTS {
+            world.later(when, Happening::Client(at, ClientDeed::Submits));
+            if world.random.percent(15) {
+                world.later(when, Happening::Client(at, ClientDeed::Leaves));
+                when += world.random.millis(0, 500);
+                world.later(when, Happening::Client(at, ClientDeed::Connects));
+            }
+            when += world.random.millis(0, 4000);
+        }
+    }
+    for _ in 0..8 {
+        let after = world.random.millis(0, FAULTS.as_millis() as u64);
+        world.later(after, Happening::Operator);
+    }
+    world.run(Time::new(FAULTS));
+    if world.random.percent(70) {
+        settle(&mut world);
+    }
+    shut_down(&mut world);
+    Played {
+        steps: world.steps,
+        jobs: world.ledger.count_ended(),
+        processes: world.ever.len() as u64,
+    }
+}
+
+/// The faults are over, and everything has to come right.
+fn settle(world: &mut World) {
+    world.faults = false;
+    world.mend();
+    world.mend_the_file();
+    // what was started while faults lasted may still be dying of them, and `restart` may keep its slot empty until `Start`
+    world.run(world.now + Duration::from_secs(15));
+    for pool in NAMES {
+        let pool = pool.to_owned();
+        world.tidings(Tidings::Order(Event::Start { pool }));
+    }
+    world.run(world.now + SETTLES);
+    world.ledger.check_settled();
+    world.check_clients();
+    for load in world.server.function_loads(world.now) {
+        assert_eq!(load.queued, [0, 0, 0], "{load:?}");
+        assert_eq!(load.running, 0, "{load:?}");
+    }
+    let views = world.manager.supervisor.view(world.now);
+    assert_eq!(views.len(), world.file.len(), "{views:#?}");
+    for (view, pool) in views.iter().zip(&world.file) {
+        assert_eq!(view.name, pool.name);
+        assert_eq!(view.state, PoolState::Running, "{view:#?}");
+        assert_eq!(view.target, pool.min, "{view:#?}");
+        assert_eq!(view.processes.len() as u32, pool.min, "{view:#?}");
+        for process in &view.processes {
+            assert_eq!(process.state, ProcessState::Running, "{view:#?}");
+            let proc = ProcId(process.proc);
+            assert!(world.is_alive(proc), "{view:#?}");
+            assert!(world.procs[&proc].pool.starts_the_same(pool), "{view:#?}");
+        }
+    }
+    let all: u32 = world.file.iter().map(|pool| pool.min).sum();
+    assert_eq!(world.procs.len() as u32, all);
+}
+
+fn shut_down(world: &mut World) {
+    let stop = *world.random.any(&[
+        Stop::Gracefully,
+        Stop::Gracefully,
+        Stop::WhenIdle,
+        Stop::AtOnce,
+    ]);
+    world.tidings(Tidings::Order(Event::ShutDown(stop)));
+    if stop == Stop::WhenIdle {
+        // a worker that hangs is waited for, until the operator has had enough
+        world.run(world.now + Duration::from_secs(20));
+        if world.is_finished {
+            return;
+        }
+        assert!(world.faults, "{stop:?} has not ended, and nothing hangs");
+        world.tidings(Tidings::Order(Event::ShutDown(Stop::WhenIdle)));
+    }
+    // up to 4 s until the signal, and as long until KILL
+    world.run(world.now + Duration::from_secs(9));
+    let left = world.manager.supervisor.view(world.now);
+    assert!(world.is_finished, "{stop:?} has not ended: {left:#?}");
+}
+
+/// Plays seeds on all cores, and says which ones fail.
+fn play_all(seeds: u64) -> Played {
+    let next = AtomicU64::new(0);
+    let failed = Mutex::new(Vec::new());
+    let played = Mutex::new(Played::default());
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..cores {
+            scope.spawn(|| {
+                while failed.lock().expect("no thread panics with it").len() < 10 {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds {
+                        break;
+                    }
+                    match catch_unwind(AssertUnwindSafe(|| play(seed, false))) {
+                        Ok(one) => {
+                            let mut all = played.lock().expect("no thread panics with it");
+                            all.steps += one.steps;
+                            all.jobs += one.jobs;
+                            all.processes += one.processes;
+                        }
+                        Err(_) => {
+                            eprintln!("the seed is {seed}");
+                            failed.lock().expect("no thread panics with it").push(seed);
+                        }
+                    }
+                }
+            });
+        }
+    });
+    let failed = failed.into_inner().expect("no thread panics with it");
+    if let Some(seed) = failed.iter().min() {
+        panic!(
+            "seeds {failed:?} fail; replay one with\n    GEARPOOL_SIM_SEED={seed} cargo test --test sim -- seeds --nocapture"
+        );
+    }
+    played.into_inner().expect("no thread panics with it")
+}
+
+fn from_environment(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(
+        text.parse()
+            .unwrap_or_else(|_| panic!("{name} is a number")),
+    )
+}
+
+#[test]
+fn seeds() {
+    if let Some(seed) = from_environment("GEARPOOL_SIM_SEED") {
+        play(seed, true);
+        return;
+    }
+    let seeds = from_environment("GEARPOOL_SIM_SEEDS").unwrap_or(SEEDS);
+    let played = play_all(seeds);
+    println!(
+        "{seeds} seeds: {} steps, {} jobs, {} processes",
+        played.steps, played.jobs, played.processes
+    );
+    // a world in which nothing happens proves nothing
+    assert!(played.steps > 1000 * seeds, "{} steps", played.steps);
+    assert!(played.jobs > 20 * seeds, "{} jobs", played.jobs);
+    assert!(
+        played.processes > 10 * seeds,
+        "{} processes",
+        played.processes
+    );
+}

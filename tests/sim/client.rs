@@ -1,0 +1,238 @@
+//! Clients, who submit and leave as they like, and the operator.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use gearpool::config::{Command, Pool, Restart, Signal};
+use gearpool::jobs::ConnId;
+use gearpool::pools::{Caps, Event, Slot};
+use gearpool::proto::{Mode, Priority, Request, Response};
+
+use crate::ledger::text;
+use crate::manager::Tidings;
+use crate::world::{Happening, Owner, World, trace};
+
+/// The pools.
+pub(crate) const NAMES: [&str; 4] = ["a", "b", "c", "d"];
+
+/// What they serve: each its own, and two of them one together.
+pub(crate) const FUNCTIONS: [&str; 5] = ["a", "b", "c", "d", "shared"];
+
+const UNIQUES: [&str; 6] = ["", "", "", "u", "v", "-"];
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum ClientDeed {
+    Connects,
+    Submits,
+    Leaves,
+}
+
+/// A client, and what it has been promised.
+#[derive(Default)]
+pub(crate) struct Client {
+    conn: Option<ConnId>,
+    /// Submissions whose JOB_CREATED has not come.
+    asked: VecDeque<Mode>,
+    /// How often it waits for the end of a job.
+    waits: BTreeMap<Vec<u8>, u32>,
+}
+
+impl World {
+    pub(crate) fn client_does(&mut self, at: usize, deed: ClientDeed) {
+        let conn = self.clients[at].conn;
+        match (deed, conn) {
+            (ClientDeed::Connects, _) => {
+                let conn = self.connect(Owner::Client(at));
+                self.clients[at].conn = Some(conn);
+                if self.random.percent(30) {
+                    let option = b"exceptions";
+                    self.say(conn, &[Request::OptionReq { option }]);
+                }
+            }
+            (ClientDeed::Submits, Some(conn)) => {
+                let count = 1 + self.random.below(8);
+                let function = *self.random.any(&FUNCTIONS);
+                for _ in 0..count {
+                    self.submit(at, conn, function);
+                }
+            }
+            (ClientDeed::Leaves, Some(conn)) => {
+                trace!(self, "client {at} leaves");
+                self.clients[at] = Client::default();
+                self.hang_up(conn);
+            }
+            (ClientDeed::Submits | ClientDeed::Leaves, None) => {}
+        }
+    }
+
+    fn submit(&mut self, at: usize, conn: ConnId, function: &str) {
+        let priorities = [Priority::High, Priority::Normal, Priority::Low];
+        let mode = *self.random.any(&[Mode::Foreground, Mode::Background]);
+        let workload = [b'0' + self.random.below(4) as u8];
+        let request = Request::SubmitJob {
+            priority: *self.random.any(&priorities),
+            mode,
+            function: function.as_bytes(),
+            unique: self.random.any(&UNIQUES).as_bytes(),
+            workload: &workload,
+        };
+        self.say(conn, &[request]);
+        self.clients[at].asked.push_back(mode);
+    }
+
+    pub(crate) fn client_hears(&mut self, at: usize, conn: ConnId, response: Response<'_>) {
+        let client = &mut self.clients[at];
+        if client.conn != Some(conn) {
+            return;
+        }
+        match response {
+            Response::JobCreated { handle } => match client.asked.pop_front() {
+                Some(Mode::Foreground) => *client.waits.entry(handle.to_vec()).or_default() += 1,
+                Some(Mode::Background) => {}
+                None => panic!("{} was not submitted", text(handle)),
+            },
+            Response::WorkComplete { handle, .. }
+            | Response::WorkFail { handle }
+            | Response::WorkException { handle, .. } => {
+                let left = client.waits.get_mut(handle);
+                let left = left.unwrap_or_else(|| {
+                    panic!(
+                        "client {at} is told of the end of {} once too often",
+                        text(handle)
+                    )
+                });
+                *left -= 1;
+                if *left == 0 {
+                    client.waits.remove(handle);
+                }
+            }
+            Response::WorkData { handle, .. } => assert!(
+                client.waits.contains_key(handle),
+                "client {at} does not wait for {}",
+                text(handle)
+            ),
+            Response::OptionRes { .. } => {}
+            other => panic!("{other:?} is nothing for a client"),
+        }
+    }
+
+    /// Everybody who is still there has heard of everything.
+    pub(crate) fn check_clients(&self) {
+        for (at, client) in self.clients.iter().enumerate() {
+            assert!(
+                client.asked.is_empty(),
+                "client {at} has submitted and was not answered"
+            );
+            let waits: Vec<_> = client.waits.keys().map(|handle| text(handle)).collect();
+            assert!(waits.is_empty(), "client {at} still waits for {waits:?}");
+        }
+    }
+
+    // The operator.
+
+    fn any_pool(&mut self, name: &str) -> Pool {
+        let is_broken = self.fault(20);
+        let random = &mut self.random;
+        let version = match is_broken {
+            true => "broken".to_owned(),
+            false => format!("v{}", random.below(3)),
+        };
+        let mut pool = Pool::new(name, Command::Exec(vec![version]));
+        if name == "b" || name == "c" {
+            pool.functions.push("shared".to_owned());
+        }
+        pool.min = random.below(4) as u32;
+        pool.max = pool.min.max(1) + random.below(4) as u32;
+        pool.stop_timeout = random.millis(500, 4000);
+        pool.start_timeout = random.millis(400, 2000);
+        pool.scale.down_after = random.millis(0, 6000);
+        pool.max_jobs = random.percent(20).then_some(10);
+        pool.max_lifetime = random.percent(20).then_some(Duration::from_secs(10));
+        pool.stop_signal = *random.any(&[Signal::Term, Signal::Term, Signal::Int, Signal::Kill]);
+        pool.restart = *random.any(&[
+            Restart::Always,
+            Restart::Always,
+            Restart::OnFailure,
+            Restart::Never,
+        ]);
+        pool
+    }
+
+    pub(crate) fn reload(&mut self) {
+        let mut pools = Vec::new();
+        for name in NAMES {
+            if self.random.percent(15) {
+                continue;
+            }
+            let old = self.file.iter().find(|pool| pool.name == name).cloned();
+            let pool = match old {
+                Some(old) if self.random.percent(40) => old,
+                Some(old) if self.random.percent(50) => Arc::new(Pool {
+                    command: old.command.clone(),
+                    ..self.any_pool(name)
+                }),
+                _ => Arc::new(self.any_pool(name)),
+            };
+            pools.push(pool);
+        }
+        let capped = self.random.percent(30);
+        let max_processes = capped.then(|| 3 + self.random.below(12) as u32);
+        self.tidings(Tidings::Reload(pools, Caps { max_processes }));
+    }
+
+    /// A file with every pool and nothing wrong.
+    pub(crate) fn mend_the_file(&mut self) {
+        let mut pools = Vec::new();
+        for name in NAMES {
+            let old = self.file.iter().find(|pool| pool.name == name).cloned();
+            let mut pool = match old {
+                Some(old) => Arc::unwrap_or_clone(old),
+                None => self.any_pool(name),
+            };
+            (pool.max_jobs, pool.max_lifetime) = (None, None);
+            if pool.command == Command::Exec(vec!["broken".into()]) {
+                pool.command = Command::Exec(vec!["mended".into()]);
+            }
+            pools.push(Arc::new(pool));
+        }
+        self.tidings(Tidings::Reload(pools, Caps::default()));
+    }
+
+    pub(crate) fn operate(&mut self) {
+        let pool = (*self.random.any(&NAMES)).to_owned();
+        let order = match self.random.below(7) {
+            0 | 1 => return self.reload(),
+            2 => {
+                let min = self.random.below(5) as u32;
+                let max = min + self.random.below(4) as u32;
+                Event::Scale { pool, min, max }
+            }
+            3 => {
+                let slot = self.random.percent(50);
+                let slot = slot.then(|| Slot(1 + self.random.below(4) as u32));
+                Event::Restart { pool, slot }
+            }
+            4 => Event::Stop { pool },
+            5 => {
+                // down and up again before anything has come of it
+                let min = 1 + self.random.below(4) as u32;
+                let down = pool.clone();
+                self.tidings(Tidings::Order(Event::Scale {
+                    pool: down,
+                    min: 0,
+                    max: 0,
+                }));
+                let after = self.random.millis(0, 100);
+                self.later(after, Happening::Operator);
+                Event::Scale {
+                    pool,
+                    min,
+                    max: min,
+                }
+            }
+            _ => Event::Start { pool },
+        };
+        self.tidings(Tidings::Order(order));
+    }
+}

@@ -1,0 +1,102 @@
+//! What the server has promised about jobs, kept apart from the server: who was told of which handle, and how it ended.
+
+use std::collections::BTreeMap;
+
+/// A job, by its handle.
+#[derive(Debug, Default)]
+pub(crate) struct Entry {
+    /// A background submission of it was acknowledged: it must end.
+    background: bool,
+    /// How many submissions of it were in the foreground.
+    foreground: u32,
+    /// How often it was given to a worker.
+    runs: u32,
+    /// Its worker ended it, and the server took that for its end.
+    ended: bool,
+}
+
+/// Every job that there ever was.
+pub(crate) struct Ledger {
+    jobs: BTreeMap<Vec<u8>, Entry>,
+    /// `job_retries`, 0 for no limit.
+    retries: u32,
+    ended: u64,
+}
+
+impl Ledger {
+    pub(crate) fn new(retries: u32) -> Ledger {
+        Ledger {
+            jobs: BTreeMap::new(),
+            retries,
+            ended: 0,
+        }
+    }
+
+    /// JOB_CREATED is on its way.
+    pub(crate) fn created(&mut self, handle: &[u8], background: bool) {
+        let entry = self.jobs.entry(handle.to_vec()).or_default();
+        assert!(
+            !entry.ended,
+            "{} has ended, and a new submission joins it",
+            text(handle)
+        );
+        entry.background |= background;
+        entry.foreground += u32::from(!background);
+    }
+
+    /// JOB_ASSIGN is on its way.
+    pub(crate) fn assigned(&mut self, handle: &[u8]) {
+        let retries = self.retries;
+        let entry = self.entry(handle);
+        assert!(!entry.ended, "{} is given out again", text(handle));
+        entry.runs += 1;
+        assert!(
+            retries == 0 || entry.runs <= retries,
+            "{} is tried once too often",
+            text(handle)
+        );
+    }
+
+    /// The worker that has it ends it.
+    pub(crate) fn ended(&mut self, handle: &[u8]) {
+        let entry = self.entry(handle);
+        assert!(!entry.ended, "{} ends twice", text(handle));
+        assert!(entry.runs > 0, "{} ends before it ran", text(handle));
+        entry.ended = true;
+        self.ended += 1;
+    }
+
+    /// The handle of some job, for workers that lie.
+    pub(crate) fn nth(&self, n: u64) -> Option<&[u8]> {
+        let at = n as usize % self.jobs.len().max(1);
+        // the latest ones are the ones that may run
+        self.jobs.keys().nth_back(at.min(8)).map(Vec::as_slice)
+    }
+
+    /// Nothing is under way any more: every background job has ended, by its worker or because it has taken too many with it.
+    pub(crate) fn check_settled(&self) {
+        for (handle, entry) in &self.jobs {
+            let given_up = self.retries > 0 && entry.runs >= self.retries;
+            assert!(
+                !entry.background || entry.ended || given_up,
+                "{} was acknowledged and is lost: {entry:?}",
+                text(handle)
+            );
+        }
+    }
+
+    pub(crate) fn count_ended(&self) -> u64 {
+        self.ended
+    }
+
+    fn entry(&mut self, handle: &[u8]) -> &mut Entry {
+        match self.jobs.get_mut(handle) {
+            Some(entry) => entry,
+            None => panic!("{} was never acknowledged", text(handle)),
+        }
+    }
+}
+
+pub(crate) fn text(bytes: &[u8]) -> std::borrow::Cow<'_, str> {
+    String::from_utf8_lossy(bytes)
+}

@@ -1,0 +1,399 @@
+//! What stands between the two machines, as `src/daemon/manager.rs` does it: notices become events, actions become calls. Who owns
+//! which connection is kept by the daemon's own [`Crew`].
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use gearpool::config::Pool;
+use gearpool::jobs::{ConnId, Notice};
+use gearpool::pools::{
+    Action, Event, ExitStatus, PoolLoad, ProcId, ProcLoad, Slot, Stop, Supervisor,
+};
+use gearpool::time::Time;
+
+use crate::crew::{Crew, MemberService, Registration};
+use crate::process::Cause;
+use crate::world::{Happening, Owner, World, trace};
+
+/// As the daemon's, but slower when it is idle: the world has more to do than to look at itself.
+const SAMPLE_IDLE: Duration = Duration::from_secs(1);
+const SAMPLE_BUSY: Duration = Duration::from_millis(100);
+const SAMPLE_LEAST: Duration = Duration::from_millis(10);
+
+/// What waits for the manager's next turn.
+pub(crate) enum Tidings {
+    Notice(Notice),
+    Demand,
+    Exited(ProcId, ExitStatus),
+    Order(Event),
+    /// The file is read, and is now this.
+    Reload(Vec<Arc<Pool>>, gearpool::pools::Caps),
+}
+
+pub(crate) struct Manager {
+    pub(crate) supervisor: Supervisor,
+    crew: Crew,
+    inbox: VecDeque<Tidings>,
+    is_woken: bool,
+    events: VecDeque<Event>,
+    sample_at: Option<Time>,
+    sampled: Time,
+    demand_is_told: bool,
+}
+
+impl Manager {
+    pub(crate) fn new(seed: u64) -> Manager {
+        Manager {
+            supervisor: Supervisor::new(seed),
+            crew: Crew::default(),
+            inbox: VecDeque::new(),
+            is_woken: false,
+            events: VecDeque::new(),
+            sample_at: None,
+            sampled: Time::ZERO,
+            demand_is_told: false,
+        }
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<Time> {
+        [self.supervisor.next_deadline(), self.sample_at]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Whether the manager has not told the server the contrary.
+    pub(crate) fn may_be_given_a_job(&self, conn: ConnId) -> bool {
+        let member = self.crew.owner(conn).and_then(|proc| self.crew.get(proc));
+        member.is_none_or(|member| member.service == MemberService::Open)
+    }
+
+    fn sample_soon(&mut self, now: Time) {
+        let earliest = (self.sampled + SAMPLE_LEAST).max(now);
+        self.sample_at = Some(self.sample_at.map_or(earliest, |at| at.min(earliest)));
+    }
+}
+
+impl World {
+    pub(crate) fn notify(&mut self, notice: Notice) {
+        self.tidings(Tidings::Notice(notice));
+    }
+
+    pub(crate) fn demand(&mut self) {
+        if !std::mem::replace(&mut self.manager.demand_is_told, true) {
+            self.tidings(Tidings::Demand);
+        }
+    }
+
+    pub(crate) fn reaped(&mut self, proc: ProcId, status: ExitStatus) {
+        self.tidings(Tidings::Exited(proc, status));
+    }
+
+    /// The manager is woken, which takes a moment; what comes meanwhile is in the same batch.
+    pub(crate) fn tidings(&mut self, tidings: Tidings) {
+        self.manager.inbox.push_back(tidings);
+        if !std::mem::replace(&mut self.manager.is_woken, true) {
+            let after = match self.random.percent(10) {
+                true => self.random.millis(0, 30),
+                false => self.random.millis(0, 1),
+            };
+            self.later(after, Happening::ManagerWakes);
+        }
+    }
+
+    /// One turn.
+    pub(crate) fn manage(&mut self) {
+        self.manager.is_woken = false;
+        let mut registered = Vec::new();
+        while let Some(tidings) = self.manager.inbox.pop_front() {
+            match tidings {
+                Tidings::Notice(notice) => self.heed(notice, &mut registered),
+                Tidings::Demand => self.manager.sample_soon(self.now),
+                Tidings::Exited(proc, status) => {
+                    self.manager.crew.leave(proc);
+                    self.manager.events.push_back(Event::Exited {
+                        proc,
+                        status,
+                        last_lines: vec!["last words".to_owned()],
+                    });
+                }
+                Tidings::Order(event) => {
+                    if let Event::ShutDown(_) = event {
+                        self.server.end_service();
+                    }
+                    self.manager.events.push_back(event);
+                }
+                Tidings::Reload(file, caps) => {
+                    (self.file, self.caps) = (file, caps);
+                    let event = Event::Configured(self.file.clone(), caps);
+                    self.manager.events.push_back(event);
+                    self.manager.sample_soon(self.now);
+                }
+            }
+        }
+        self.adopt(registered);
+        if self.manager.sample_at.is_some_and(|at| at <= self.now) {
+            self.sample();
+        }
+        let due = self.manager.supervisor.next_deadline();
+        if due.is_some_and(|at| at <= self.now) {
+            self.manager.events.push_back(Event::Tick);
+        }
+        self.work_off();
+    }
+
+    fn work_off(&mut self) {
+        while let Some(event) = self.manager.events.pop_front() {
+            // an event before this one may have given the process jobs again
+            if let Event::Parked { proc } = event
+                && !self.is_parked(proc)
+            {
+                continue;
+            }
+            if let Event::Sampled(_) | Event::Tick = event {
+            } else {
+                trace!(self, "event {event:?}");
+            }
+            let cause = match event {
+                Event::Parked { .. } => Cause::Parked,
+                _ => Cause::Deadline,
+            };
+            match &event {
+                Event::Exited { proc, .. } | Event::SpawnFailed { proc, .. } => {
+                    assert!(self.procs.remove(proc).is_some(), "{proc:?} ends twice");
+                }
+                Event::Configured(pools, caps) => {
+                    self.caps_in_force = *caps;
+                    for proc in self.procs.values_mut() {
+                        if let Some(pool) = pools.iter().find(|it| it.name == proc.pool.name) {
+                            proc.least_stop_timeout =
+                                proc.least_stop_timeout.min(pool.stop_timeout);
+                        }
+                    }
+                }
+                Event::ShutDown(stop) => {
+                    // a second wish to end is a stronger one
+                    let harder = match (self.stopping, *stop) {
+                        (Some((Stop::WhenIdle, _)), Stop::WhenIdle) => Stop::Gracefully,
+                        (_, stop) => stop,
+                    };
+                    self.stopping = Some((harder, self.now));
+                }
+                _ => {}
+            }
+            let actions = self.manager.supervisor.handle(self.now, event);
+            for action in actions {
+                self.carry_out(action, cause);
+            }
+            let due = self.manager.supervisor.next_deadline();
+            assert!(
+                due.is_none_or(|due| due > self.now),
+                "a deadline that has passed is still to come: {:#?}",
+                self.manager.supervisor
+            );
+        }
+    }
+
+    fn carry_out(&mut self, action: Action, cause: Cause) {
+        if let Action::Tell(tell) = &action {
+            trace!(self, "    log: {} {:?} {}", tell.pool, tell.slot, tell.text);
+        } else {
+            trace!(self, "  action {action:?}");
+        }
+        match action {
+            Action::Spawn { proc, slot, pool } => self.spawn_for_the_manager(proc, slot, pool),
+            Action::Quiesce { proc } => {
+                if let Some(member) = self.manager.crew.get_mut(proc) {
+                    member.service = MemberService::Quiesced;
+                    for conn in member.conns.clone() {
+                        self.interleave();
+                        self.server.quiesce(self.now, conn);
+                        self.deliver();
+                    }
+                    self.tell_if_parked(proc);
+                }
+            }
+            Action::Unquiesce { proc } => {
+                if let Some(member) = self.manager.crew.get_mut(proc) {
+                    member.service = MemberService::Open;
+                    for conn in member.conns.clone() {
+                        self.interleave();
+                        self.server.unquiesce(self.now, conn);
+                        self.deliver();
+                    }
+                }
+            }
+            Action::Disconnect { proc } => {
+                self.check_may_stop(proc);
+                if let Some(member) = self.manager.crew.get_mut(proc) {
+                    member.service = MemberService::Refused;
+                    for conn in member.conns.clone() {
+                        let after = self.random.millis(0, 1);
+                        self.later(after, Happening::ServerCloses(conn));
+                    }
+                }
+            }
+            Action::Signal { proc, .. } => {
+                self.check_may_stop(proc);
+                self.signal(proc, cause);
+            }
+            Action::Kill { proc } => {
+                self.check_may_stop(proc);
+                self.kill(proc, cause);
+            }
+            Action::Tell(_) => {}
+            Action::Finished => {
+                assert!(!self.is_finished, "finished twice");
+                assert!(self.procs.is_empty(), "finished with processes left");
+                self.is_finished = true;
+            }
+        }
+    }
+
+    fn spawn_for_the_manager(&mut self, proc: ProcId, slot: Slot, pool: Arc<Pool>) {
+        match self.spawn(proc, slot, &pool) {
+            Ok(pid) => {
+                self.manager.crew.join(proc, pool, slot, pid);
+                self.manager.events.push_back(Event::Spawned { proc, pid });
+            }
+            Err(error) => {
+                let event = Event::SpawnFailed { proc, error };
+                self.manager.events.push_back(event);
+            }
+        }
+    }
+
+    fn heed(&mut self, notice: Notice, registered: &mut Vec<(ConnId, Box<[u8]>)>) {
+        match notice {
+            Notice::Registered { conn, function } => registered.push((conn, function)),
+            Notice::Worked(conn) => {
+                self.adopt(std::mem::take(registered));
+                if let Some(proc) = self.manager.crew.owner(conn) {
+                    self.manager.events.push_back(Event::Worked { proc });
+                }
+            }
+            Notice::Parked(conn) => {
+                if let Some(proc) = self.manager.crew.owner(conn) {
+                    self.tell_if_parked(proc);
+                }
+            }
+            Notice::Closed(conn) => {
+                registered.retain(|(other, _)| *other != conn);
+                if let Some(proc) = self.manager.crew.lose(conn) {
+                    self.tell_if_parked(proc);
+                }
+            }
+        }
+    }
+
+    fn tell_if_parked(&mut self, proc: ProcId) {
+        if self.is_parked(proc) {
+            self.manager.events.push_back(Event::Parked { proc });
+        }
+    }
+
+    fn is_parked(&self, proc: ProcId) -> bool {
+        self.manager.crew.get(proc).is_some_and(|member| {
+            let mut conns = member.conns.iter();
+            member.service != MemberService::Open && conns.all(|&conn| self.server.is_parked(conn))
+        })
+    }
+
+    /// Finds the processes of connections that have registered functions.
+    fn adopt(&mut self, registered: Vec<(ConnId, Box<[u8]>)>) {
+        if registered.is_empty() {
+            return;
+        }
+        for (conn, function) in registered {
+            self.interleave();
+            self.register(conn, &function);
+        }
+        self.manager.sample_soon(self.now);
+    }
+
+    /// What the kernel says of a connection: nothing, when its process has ended.
+    fn owner_of(&self, conn: ConnId) -> Option<ProcId> {
+        if let Some(proc) = self.manager.crew.owner(conn) {
+            return Some(proc);
+        }
+        let stream = self.streams.get(&conn).filter(|it| it.is_held)?;
+        match stream.owner {
+            Owner::Proc(proc) => {
+                let pid = self.procs.get(&proc)?.pid;
+                self.manager.crew.led_by(pid)
+            }
+            Owner::Client(_) => None,
+        }
+    }
+
+    fn register(&mut self, conn: ConnId, function: &[u8]) {
+        let Some(proc) = self.owner_of(conn) else {
+            self.server.admit(self.now, conn);
+            return self.deliver();
+        };
+        if self.manager.crew.owner(conn).is_none() {
+            match self.manager.crew.adopt(proc, conn) {
+                MemberService::Open => self.server.admit(self.now, conn),
+                MemberService::Quiesced => self.server.quiesce(self.now, conn),
+                MemberService::Refused => self.server.refuse(self.now, conn),
+            }
+            self.deliver();
+        }
+        let Some(member) = self.manager.crew.get_mut(proc) else {
+            return;
+        };
+        if member.registration == Registration::None && member.does(function) {
+            member.registration = Registration::Mapped;
+            self.manager.events.push_back(Event::Registered { proc });
+        }
+    }
+
+    /// Looks at the job server for the supervisor.
+    fn sample(&mut self) {
+        let now = self.now;
+        self.manager.sampled = now;
+        self.manager.demand_is_told = false;
+        let functions = self.server.function_loads(now);
+        let functions: HashMap<_, _> = functions
+            .iter()
+            .map(|load| (load.name.as_str(), load))
+            .collect();
+        let mut loads = Vec::new();
+        for pool in &self.file {
+            let mut load = PoolLoad {
+                pool: pool.name.clone(),
+                ..PoolLoad::default()
+            };
+            let its = pool.functions.iter();
+            for function in its.filter_map(|name| functions.get(name.as_str())) {
+                load.queued += function.queued.iter().sum::<u64>();
+                load.completed += function.completed;
+                load.busy_seconds += function.busy_seconds;
+                load.oldest_wait = load.oldest_wait.max(function.oldest_wait);
+            }
+            loads.push(load);
+        }
+        for (proc, member) in self.manager.crew.iter() {
+            let conns = member.conns.iter();
+            let occupations: Vec<_> = conns
+                .filter_map(|&conn| self.server.occupation(conn))
+                .collect();
+            let idle_since = occupations.iter().map(|it| it.idle_since).max();
+            let load = loads.iter_mut().find(|it| it.pool == member.pool.name);
+            if let (Some(idle_since), Some(load)) = (idle_since, load) {
+                load.processes.push(ProcLoad {
+                    proc,
+                    busy_since: occupations.iter().filter_map(|it| it.busy_since).min(),
+                    idle_since,
+                    jobs_done: occupations.iter().map(|it| it.jobs_done).sum(),
+                });
+            }
+        }
+        let waits = loads.iter().any(|load| load.queued > 0);
+        let pause = if waits { SAMPLE_BUSY } else { SAMPLE_IDLE };
+        self.manager.sample_at = (!loads.is_empty()).then(|| now + pause);
+        loads.sort_by(|a, b| a.pool.cmp(&b.pool));
+        self.manager.events.push_back(Event::Sampled(loads));
+    }
+}
