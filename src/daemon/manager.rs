@@ -425,6 +425,7 @@ impl Manager {
         };
         if member.registration == Registration::None && member.does(function) {
             member.registration = registration;
+            self.sample_first();
             self.events.push_back(Event::Registered { proc });
         }
     }
@@ -444,6 +445,15 @@ impl Manager {
         if self.parts.file.is_some() {
             let earliest = (self.sampled + SAMPLE_LEAST).max(self.parts.hub.now());
             self.sample_at = Some(self.sample_at.map_or(earliest, |at| at.min(earliest)));
+        }
+    }
+
+    /// Looks at the job server before an event at which the supervisor chooses processes to drain: with an old sample it would take
+    /// a busy one for idle, and all else would wait for that one's job.
+    fn sample_first(&mut self) {
+        let now = self.parts.hub.now();
+        if now.since(self.sampled) >= SAMPLE_LEAST {
+            self.sample(now);
         }
     }
 
@@ -541,6 +551,7 @@ impl Manager {
         match reading {
             Reading::Same => Ok("nothing has changed".to_owned()),
             Reading::New(plan) => {
+                self.sample_first();
                 self.configure();
                 if plan.is_empty() {
                     tracing::info!("configuration read; nothing to change");
@@ -578,7 +589,10 @@ impl Manager {
                 let plan = match &self.parts.file {
                     Some(file) => file
                         .plan()
-                        .map(|plan| plan.to_string())
+                        .map(|plan| match plan.is_empty() {
+                            true => String::new(),
+                            false => plan.to_string(),
+                        })
                         .map_err(|error| error.to_string()),
                     None => {
                         Err("this gearpool was started without a configuration file".to_owned())
@@ -678,6 +692,7 @@ impl Manager {
             return answer(reply, Err(format!("there is no pool {pool:?}; {known}")));
         }
         tracing::info!("{done}");
+        self.sample_first();
         self.events.push_back(event);
         answer(reply, Ok(done));
     }
