@@ -9,6 +9,7 @@ use super::client::{DaemonArgs, block_on};
 use super::terminal;
 use crate::daemon::file::{self, FileError};
 use crate::http::Done;
+use crate::status::words::count;
 
 /// Check a configuration file, and say what a reload would change
 ///
@@ -40,7 +41,7 @@ impl CheckArgs {
     pub fn run(mut self) -> Result<u8, Failure> {
         let (pools, most) = match file::read(&self.file) {
             Ok((_, config)) => (
-                config.pools.len(),
+                config.pools.len() as u64,
                 config
                     .pools
                     .values()
@@ -61,8 +62,10 @@ impl CheckArgs {
             return Ok(0);
         }
         let mut text = format!(
-            "{}: right; {pools} pools, {most} processes at most\n",
-            self.file.display()
+            "{}: right; {}, {} at most\n",
+            self.file.display(),
+            count(pools, "pool", "pools"),
+            count(most, "process", "processes"),
         );
         match plan.as_deref() {
             None => text.push_str("no daemon runs with this file\n"),
