@@ -4,7 +4,7 @@
 #     apt-get install libgearman-client-perl
 #     perl worker.pl
 #
-# It connects to GEARMAN_SERVERS, which Gearpool sets for the workers that it starts, or else to localhost:4730.
+# It connects to GEARMAN_HOST and GEARMAN_PORT, which Gearpool sets for the workers that it starts, or else to localhost:4730.
 
 use strict;
 use warnings;
@@ -15,7 +15,8 @@ use Time::HiRes ();
 
 $| = 1;
 
-my $worker = Gearman::Worker->new(job_servers => [split /,/, $ENV{GEARMAN_SERVERS} // 'localhost:4730']);
+my $server = join ':', $ENV{GEARMAN_HOST} // 'localhost', $ENV{GEARMAN_PORT} // 4730;
+my $worker = Gearman::Worker->new(job_servers => [$server]);
 
 $worker->register_function(reverse => sub {
     my $job = shift;

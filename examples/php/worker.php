@@ -4,10 +4,10 @@
 //     apt-get install php-cli php-gearman
 //     php worker.php
 //
-// It connects to GEARMAN_SERVERS, which Gearpool sets for the workers that it starts, or else to localhost:4730.
+// It connects to GEARMAN_HOST and GEARMAN_PORT, which Gearpool sets for the workers that it starts, or else to localhost:4730.
 
 $worker = new GearmanWorker();
-$worker->addServers(getenv("GEARMAN_SERVERS") ?: "localhost:4730");
+$worker->addServer(getenv("GEARMAN_HOST") ?: "localhost", (int) (getenv("GEARMAN_PORT") ?: 4730));
 
 $worker->addFunction("reverse", function (GearmanJob $job) {
     echo "reverse: {$job->workloadSize()} bytes\n";
