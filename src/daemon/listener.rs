@@ -54,7 +54,7 @@ pub enum ListenError {
     },
     /// Somebody else does.
     #[error(
-        "cannot listen on {0}: another program listens there (is a gearmand or gearpool running? choose another port with -p)"
+        "cannot listen on {0}: the address is in use (does a gearmand or another gearpool run? choose another port with -p)"
     )]
     InUse(String),
     /// Anything else.

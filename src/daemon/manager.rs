@@ -428,6 +428,7 @@ impl Manager {
         };
         if member.registration == Registration::None && member.does(function) {
             member.registration = registration;
+            self.sample_first();
             self.events.push_back(Event::Registered { proc });
         }
     }
@@ -447,6 +448,15 @@ impl Manager {
         if self.parts.file.is_some() {
             let earliest = (self.sampled + SAMPLE_LEAST).max(self.parts.hub.now());
             self.sample_at = Some(self.sample_at.map_or(earliest, |at| at.min(earliest)));
+        }
+    }
+
+    /// Looks at the job server before an event at which the supervisor chooses processes to drain: with an old sample it would take
+    /// a busy one for idle, and all else would wait for that one's job.
+    fn sample_first(&mut self) {
+        let now = self.parts.hub.now();
+        if now.since(self.sampled) >= SAMPLE_LEAST {
+            self.sample(now);
         }
     }
 
@@ -544,6 +554,7 @@ impl Manager {
         match reading {
             Reading::Same => Ok("nothing has changed".to_owned()),
             Reading::New(plan) => {
+                self.sample_first();
                 self.configure();
                 if plan.is_empty() {
                     tracing::info!("configuration read; nothing to change");
@@ -685,6 +696,7 @@ impl Manager {
             return answer(reply, Err(format!("there is no pool {pool:?}; {known}")));
         }
         tracing::info!("{done}");
+        self.sample_first();
         self.events.push_back(event);
         answer(reply, Ok(done));
     }

@@ -315,6 +315,10 @@ impl Crew {
             ),
             false => how.clone(),
         });
+        let ended = match &ending {
+            Ending::Exited(..) => format!("ended by itself after {up}: {how}"),
+            Ending::NeverStarted(_) => how,
+        };
         self.last_lines = match ending {
             Ending::Exited(_, lines) => lines,
             Ending::NeverStarted(_) => Vec::new(),
@@ -336,8 +340,7 @@ impl Crew {
                 true => Level::Info,
                 false => Level::Warning,
             };
-            let text = format!("ended by itself after {up}: {how}");
-            self.tell(level, Some(member.slot), text, turn.out);
+            self.tell(level, Some(member.slot), ended, turn.out);
         }
         // how an old process dies says nothing of the new ones
         if member.stale.is_some() {

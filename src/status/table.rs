@@ -188,9 +188,16 @@ fn headline(pool: &PoolStatus, look: Look) -> String {
         PoolState::Failing => {
             out.push_str(&look.sentence(&printable(&view.reason), 2, Paint::Bad));
             let exit = view.last_exit.as_deref().map(printable);
-            let exit = exit.map(|exit| format!("the last process ended with {exit}"));
+            let has_ended = exit
+                .as_deref()
+                .is_some_and(|exit| exit.starts_with("exit ") || exit.starts_with("signal "));
+            let exit = exit.map(|exit| match has_ended {
+                true => format!("the last process ended with {exit}"),
+                false => format!("the last process {exit}"),
+            });
             let said = match (exit, view.last_lines.is_empty()) {
-                (Some(exit), true) => format!("{exit} and wrote nothing"),
+                (Some(exit), true) if has_ended => format!("{exit} and wrote nothing"),
+                (Some(exit), true) => exit,
                 (Some(exit), false) => format!("{exit}; its last lines:"),
                 (None, true) => String::new(),
                 (None, false) => "its last lines:".to_owned(),

@@ -1,0 +1,26 @@
+//! The real daemon with real workers, from its start to its end: each test has one of its own.
+
+#![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
+
+#[path = "daemon/bad_input.rs"]
+mod bad_input;
+#[path = "daemon/control.rs"]
+mod control;
+#[path = "daemon/crash.rs"]
+mod crash;
+#[path = "daemon/reload.rs"]
+mod reload;
+#[path = "daemon/run.rs"]
+mod run;
+#[path = "support/running.rs"]
+mod running;
+#[path = "daemon/scale.rs"]
+mod scale;
+#[path = "daemon/shutdown.rs"]
+mod shutdown;
+#[path = "support/daemon.rs"]
+mod support;
+#[path = "daemon/tutorial.rs"]
+mod tutorial;
+#[path = "daemon/view.rs"]
+mod view;

@@ -1,0 +1,138 @@
+//! The end of the daemon: asked for, insisted on, and by KILL.
+
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+use crate::support::{Daemon, finish, until};
+
+#[test]
+fn a_running_job_is_finished_and_no_other_begun() {
+    let mut daemon = Daemon::start("f: {cmd: php worker.php, min: 1, max: 3, stop_timeout: 60s}\n");
+    daemon.ready("f", 1);
+    let job = daemon.submit(&["-f", "f", "until go;note done"]);
+    until("the job to run", || {
+        daemon.status().functions[0].running == 1
+    });
+
+    daemon.signal(Signal::SIGTERM);
+    until("the daemon to shut down", || {
+        daemon.status().server.shutting_down
+    });
+    let late = daemon.submit(&["-f", "f", "note late"]);
+    until("the late job to be queued or refused", || {
+        daemon.status().functions[0].queued == [0, 1, 0] || !late.output().is_empty()
+    });
+    daemon.home.write("go", "");
+    let job = finish(job);
+    assert_eq!(job.code, 0, "{job:?}");
+    let (code, _) = daemon.end();
+    assert_eq!(code, 0);
+    assert_eq!(finish(late).code, 1);
+    assert_eq!(daemon.home.notes(), ["done"]);
+    assert_eq!(daemon.home.marked(), [0; 0]);
+}
+
+#[test]
+fn asked_to_end_when_idle_it_waits_for_a_job_of_any_length() {
+    let mut daemon =
+        Daemon::start("f: {cmd: php worker.php, min: 1, max: 3, stop_timeout: 100ms}\n");
+    daemon.ready("f", 1);
+    let job = daemon.submit(&["-f", "f", "until go;note done"]);
+    until("the job to run", || {
+        daemon.status().functions[0].running == 1
+    });
+    daemon.signal(Signal::SIGUSR1);
+    until("the daemon to shut down", || {
+        daemon.status().server.shutting_down
+    });
+    until("more than the stop timeout to pass", || {
+        let members = daemon.pool("f").members;
+        members[0].jobs[0].running > Duration::from_millis(800)
+    });
+    daemon.home.write("go", "");
+    let job = finish(job);
+    assert_eq!(job.code, 0, "{job:?}");
+    assert_eq!(daemon.end().0, 0);
+    assert_eq!(daemon.home.notes(), ["done"]);
+}
+
+#[test]
+fn past_its_stop_timeout_a_job_ends_with_its_whole_group() {
+    let mut daemon = Daemon::start(
+        r#"
+functions:
+  deaf: {cmd: "trap '' TERM; (sleep 1000; true) & exec php worker.php", shell: true, stop_timeout: 1s}
+"#,
+    );
+    daemon.ready("deaf", 1);
+    let job = daemon.submit(&["-f", "deaf", "until never"]);
+    until("the job to run", || {
+        daemon.status().functions[0].running == 1
+    });
+    assert!(daemon.home.marked().len() >= 3);
+    let start = Instant::now();
+    daemon.signal(Signal::SIGTERM);
+    let (code, took) = daemon.end();
+    eprintln!("ended after {took:?}");
+    assert_eq!(code, 0);
+    assert!(start.elapsed() > Duration::from_secs(1));
+    assert!(took < Duration::from_secs(8), "{took:?}");
+    assert_eq!(daemon.home.marked(), [0; 0]);
+    assert_eq!(finish(job).code, 1);
+}
+
+#[test]
+fn a_second_interrupt_ends_at_once() {
+    let mut daemon = Daemon::start("f: {cmd: php worker.php, stop_timeout: 600s}\n");
+    daemon.ready("f", 1);
+    let job = daemon.submit(&["-f", "f", "until never"]);
+    until("the job to run", || {
+        daemon.status().functions[0].running == 1
+    });
+    daemon.signal(Signal::SIGINT);
+    until("the daemon to shut down", || {
+        daemon.status().server.shutting_down
+    });
+    assert_eq!(daemon.status().functions[0].running, 1);
+    daemon.signal(Signal::SIGINT);
+    let (code, took) = daemon.end();
+    assert_eq!(code, 0);
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    assert_eq!(daemon.home.marked(), [0; 0]);
+    assert_eq!(finish(job).code, 1);
+}
+
+#[test]
+fn a_killed_daemon_leaves_nothing_behind() {
+    let mut daemon = Daemon::start(
+        r#"
+functions:
+  plain: {cmd: php worker.php, min: 2}
+  forks: {cmd: php worker.php 3}
+  deaf:
+    cmd: "trap '' TERM HUP; (trap '' TERM HUP; sleep 1000; true) & setsid sleep 1000 & exec php worker.php"
+    shell: true
+"#,
+    );
+    daemon.ready("plain", 2);
+    daemon.ready("forks", 1);
+    daemon.ready("deaf", 1);
+    let job = daemon.submit(&["-f", "plain", "until never"]);
+    until("the job to run", || {
+        let functions = daemon.status().functions;
+        functions.iter().any(|function| function.running == 1)
+    });
+    // the daemon, two, one with three, one with three
+    until("all to be there", || daemon.home.marked().len() >= 11);
+    daemon.signal(Signal::SIGKILL);
+    let start = Instant::now();
+    assert_eq!(daemon.end().0, -9);
+    until("all to be gone", || daemon.home.marked().is_empty());
+    eprintln!("all gone after {:?}", start.elapsed());
+    assert_eq!(finish(job).code, 1);
+
+    // the folder and the port are free again
+    let again = daemon.home.run(&["status"]);
+    assert_eq!(again.code, 3, "{again:?}");
+}
