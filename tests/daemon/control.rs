@@ -112,7 +112,7 @@ fn a_process_that_has_done_its_number_of_jobs_is_replaced_and_no_job_is_lost() {
     let expected: Vec<_> = (0..60).map(|job| job.to_string()).collect();
     assert_eq!(notes, expected);
     let log = daemon.log();
-    let replaced = log.matches("ended for max_jobs").count();
+    let replaced = log.matches("max_jobs reached").count();
     assert!(replaced >= 2, "{replaced} in\n{log}");
     assert_eq!(daemon.pool("f").pool.restarts, 0);
 }
