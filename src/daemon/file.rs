@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::config::{self, Config, Pool};
 use crate::pools::{Caps, Plan};
@@ -27,13 +28,22 @@ pub enum FileError {
 /// # Errors
 /// A [`FileError`]; for a file that can be read, with all of its problems.
 pub fn read(path: &Path) -> Result<(String, Config), FileError> {
-    let shown = path.display().to_string();
-    let text = std::fs::read_to_string(path).map_err(|error| FileError::Read {
-        path: shown.clone(),
+    let text = text(path)?;
+    let config = parse(path, &text)?;
+    Ok((text, config))
+}
+
+fn text(path: &Path) -> Result<String, FileError> {
+    std::fs::read_to_string(path).map_err(|error| FileError::Read {
+        path: path.display().to_string(),
         error,
-    })?;
+    })
+}
+
+fn parse(path: &Path, text: &str) -> Result<Config, FileError> {
+    let shown = path.display().to_string();
     let env = |name: &str| std::env::var(name).ok();
-    let mut config = config::parse(&text, &shown, &env).map_err(FileError::Problems)?;
+    let mut config = config::parse(text, &shown, &env).map_err(FileError::Problems)?;
     let folder = std::path::absolute(path)
         .ok()
         .and_then(|path| path.parent().map(Path::to_owned))
@@ -49,7 +59,7 @@ pub fn read(path: &Path) -> Result<(String, Config), FileError> {
         join(&mut pool.cwd);
         join(&mut pool.env_file);
     }
-    Ok((text, config))
+    Ok(config)
 }
 
 /// The file as it stands in the daemon.
@@ -112,6 +122,15 @@ impl ConfigFile {
         ))
     }
 
+    /// For how long nobody has written to the file: for ever, where that cannot be known or lies in the future.
+    pub(super) fn age(&self) -> Duration {
+        let modified = std::fs::metadata(&self.path).and_then(|metadata| metadata.modified());
+        modified
+            .ok()
+            .and_then(|modified| modified.elapsed().ok())
+            .unwrap_or(Duration::MAX)
+    }
+
     /// Reads the file again, because it may have changed.
     pub(super) fn read_if_changed(&mut self) -> Reading {
         match std::fs::read_to_string(&self.path) {
@@ -124,8 +143,11 @@ impl ConfigFile {
 
     /// Reads the file again, because somebody says so.
     pub(super) fn read(&mut self) -> Reading {
-        match read(&self.path) {
-            Ok((text, config)) => {
+        // once: what is compared later has to be what was judged, though the file may change at any moment
+        let text = text(&self.path);
+        self.seen = text.as_deref().unwrap_or_default().to_owned();
+        match text.and_then(|text| parse(&self.path, &text)) {
+            Ok(config) => {
                 let pools: Vec<_> = config.pools.into_values().map(Arc::new).collect();
                 let plan = Plan::between(&self.pools, &pools);
                 let Server {
@@ -151,12 +173,10 @@ impl ConfigFile {
                         );
                     }
                 }
-                (self.seen, self.server, self.pools, self.error) =
-                    (text, config.server, pools, None);
+                (self.server, self.pools, self.error) = (config.server, pools, None);
                 Reading::New(plan)
             }
             Err(error) => {
-                self.seen = std::fs::read_to_string(&self.path).unwrap_or_default();
                 let error = error.to_string();
                 self.error = Some(error.clone());
                 Reading::Wrong(error)

@@ -187,10 +187,15 @@ impl Manager {
         let now = self.parts.hub.now();
         if self.read_at.is_some_and(|at| at <= now) {
             self.read_at = None;
-            if let Some(file) = &mut self.parts.file {
-                let reading = file.read_if_changed();
-                // what came of it has been logged
-                let _ = self.apply(reading);
+            match &mut self.parts.file {
+                // its half may be a file too, one that drops the other half's pools
+                Some(file) if file.age() < SETTLE => self.read_at = Some(now + SETTLE),
+                Some(file) => {
+                    let reading = file.read_if_changed();
+                    // what came of it has been logged
+                    let _ = self.apply(reading);
+                }
+                None => {}
             }
         }
         if self.sample_at.is_some_and(|at| at <= now) {

@@ -9,6 +9,7 @@ use std::thread;
 use gearpool::pools::view::ProcessState;
 use nix::sys::signal::Signal;
 
+use crate::running::Running;
 use crate::support::{Daemon, Home, finish, pids, until};
 
 #[test]
@@ -180,6 +181,23 @@ fn a_wrong_file_changes_nothing_and_is_told_everywhere() {
     until("the status to have no error", || {
         daemon.status().server.config_error.is_none()
     });
+    assert_eq!(pids(&daemon.ready("f", 2)), before);
+
+    // an error that was corrected while it was being read must not stay
+    for _ in 0..10 {
+        daemon.home.write("workers.yaml", "f: {cmd: [\n");
+        until("the error to be told", || {
+            daemon.status().server.config_error.is_some()
+        });
+        daemon.home.write("workers.yaml", "f: {cmd: [1,\n");
+        let reload = daemon.home.gearpool(&["reload"]);
+        let reload = Running::start("gearpool reload", &reload, b"");
+        daemon.home.write("workers.yaml", right);
+        finish(reload);
+        until("the error to be forgotten", || {
+            daemon.status().server.config_error.is_none()
+        });
+    }
     assert_eq!(pids(&daemon.ready("f", 2)), before);
 }
 
