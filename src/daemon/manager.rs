@@ -5,6 +5,7 @@
 //! through the hub, and nothing else starts, signals or counts processes.
 
 use std::collections::{HashMap, VecDeque};
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -277,9 +278,7 @@ impl Manager {
                 return;
             }
         };
-        if let Err(error) = self.parts.guardian.watch(pid) {
-            tracing::warn!(%error, pid, "the guardian does not answer; a kill -9 of the daemon may leave this process's children behind");
-        }
+        self.watch_over(pid);
         let capture = self
             .parts
             .logs
@@ -300,6 +299,27 @@ impl Manager {
         });
         self.crew.join(proc, Arc::clone(pool), slot, pid);
         self.events.push_back(Event::Spawned { proc, pid });
+    }
+
+    /// Tells the guardian of a new process; a new guardian of all of them, when somebody has killed the old one.
+    fn watch_over(&mut self, pid: u32) {
+        let told = self.parts.guardian.watch(pid).or_else(|error| {
+            if error.kind() != ErrorKind::BrokenPipe {
+                return Err(error);
+            }
+            tracing::warn!("the guardian was killed; starting another");
+            let guardian = Guardian::start(&self.parts.surroundings.instance)?;
+            for (_, member) in self.crew.iter() {
+                guardian.watch(member.pid)?;
+            }
+            guardian.watch(pid)?;
+            // reaps the dead one, which has nothing left to say
+            let _ = std::mem::replace(&mut self.parts.guardian, guardian).finish();
+            Ok(())
+        });
+        if let Err(error) = told {
+            tracing::warn!(%error, pid, "the guardian does not answer; a kill -9 of the daemon may leave this process's children behind");
+        }
     }
 
     fn signal(&self, proc: ProcId, send: impl FnOnce(u32) -> std::io::Result<()>) {

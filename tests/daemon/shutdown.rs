@@ -1,8 +1,12 @@
 //! The end of the daemon: asked for, insisted on, and by KILL.
 
+use std::fs;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::Signal;
+use gearpool::sys::process;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::support::{Daemon, finish, until};
 
@@ -135,4 +139,35 @@ functions:
     // the folder and the port are free again
     let again = daemon.home.run(&["status"]);
     assert_eq!(again.code, 3, "{again:?}");
+}
+
+/// The guardian of a daemon: its child that is not marked as a worker.
+fn guardian(daemon: &Daemon) -> Option<u32> {
+    let is_guardian = |pid: u32| {
+        fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|words| {
+            words
+                .split(|&byte| byte == 0)
+                .any(|word| word == b"__guardian")
+        })
+    };
+    let mut all = process::all().into_iter();
+    all.find(|process| process.parent == daemon.pid() && !process.ended && is_guardian(process.pid))
+        .map(|process| process.pid)
+}
+
+#[test]
+fn a_killed_guardian_has_a_successor() {
+    let mut daemon = Daemon::start("forks: {cmd: php worker.php 3, min: 1, max: 2}\n");
+    daemon.ready("forks", 1);
+    let first = guardian(&daemon).unwrap();
+    kill(Pid::from_raw(first as i32), Signal::SIGKILL).unwrap();
+    // the next start finds it gone
+    assert_eq!(daemon.run(&["scale", "forks", "2"]).code, 0);
+    daemon.ready("forks", 2);
+    until("another guardian", || {
+        guardian(&daemon).is_some_and(|second| second != first)
+    });
+    daemon.signal(Signal::SIGKILL);
+    assert_eq!(daemon.end().0, -9);
+    until("all to be gone", || daemon.home.marked().is_empty());
 }
