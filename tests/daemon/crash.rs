@@ -23,6 +23,9 @@ fn a_worker_that_dies_with_a_job_is_replaced_and_another_does_the_job() {
     assert_eq!(result.code, 0, "{result:?}");
     assert_eq!(daemon.home.notes(), ["begun", "begun", "done"]);
     let by: u32 = result.out.trim().parse().unwrap();
+    until("the dead one to be replaced", || {
+        daemon.log().matches("started, pid").count() == 3
+    });
     let after = pids(&daemon.ready("f", 2));
     let log = daemon.log();
     let moves: Vec<_> = log.lines().filter(|line| line.contains(" f/")).collect();
