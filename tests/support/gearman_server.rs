@@ -2,12 +2,14 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use tempfile::TempDir;
 
 /// Longer than anything here takes on a busy machine; reached only when something hangs.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
@@ -19,7 +21,7 @@ pub(crate) fn free_port() -> u16 {
 }
 
 /// The server under the commands: our own, or gearmand for the tests of that name.
-fn server_command(port: u16) -> Command {
+fn server_command(port: u16, state: &Path) -> Command {
     if env!("CARGO_CRATE_NAME") == "commands_gearmand" {
         let mut command = Command::new("/usr/sbin/gearmand");
         command
@@ -30,7 +32,9 @@ fn server_command(port: u16) -> Command {
     let mut command = gearpool();
     command
         .args(["serve", "-L", "127.0.0.1", "-p"])
-        .arg(port.to_string());
+        .arg(port.to_string())
+        .arg("--state-dir")
+        .arg(state);
     command
 }
 
@@ -38,6 +42,8 @@ fn server_command(port: u16) -> Command {
 pub(crate) struct Server {
     pub(crate) port: u16,
     child: Child,
+    /// Its folder, which goes with it: the default one would stay.
+    _state: TempDir,
 }
 
 impl Server {
@@ -46,10 +52,15 @@ impl Server {
     }
 
     pub(crate) fn start_on(port: u16) -> Server {
-        let mut command = server_command(port);
+        let state = tempfile::tempdir().unwrap();
+        let mut command = server_command(port, state.path());
         command.stdin(Stdio::null()).stdout(Stdio::null());
         let child = command.spawn().unwrap();
-        let server = Server { port, child };
+        let server = Server {
+            port,
+            child,
+            _state: state,
+        };
         until("the server listens", || {
             TcpStream::connect(("127.0.0.1", port)).is_ok()
         });
