@@ -77,7 +77,9 @@ async fn manager(mut orders: mpsc::Receiver<Control>, state_dir: std::path::Path
                 let error = "workers.yaml:12:5: unknown key \"maxx\", did you mean \"max\"?";
                 reply.send(Err(error.to_owned())).map_err(|_| ())
             }
-            Control::Plan(reply) => reply.send(Ok("nothing changes".to_owned())).map_err(|_| ()),
+            Control::Plan { reply, .. } => {
+                reply.send(Ok("nothing changes".to_owned())).map_err(|_| ())
+            }
             Control::Scale {
                 pool,
                 min,

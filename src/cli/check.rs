@@ -1,25 +1,26 @@
 //! `gearpool check`: is the file right, and what would a reload change?
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::json;
 
 use super::Failure;
-use super::client::{DaemonArgs, block_on};
+use super::client::{DaemonArgs, block_on, segment};
 use super::terminal;
 use crate::daemon::file::{self, FileError};
 use crate::http::Done;
 
 /// Check a configuration file, and say what a reload would change
 ///
-/// Every problem of the file is printed, each with its line and column. When a daemon runs with this file, what it would change at a
-/// reload is printed too: pools that are added, removed, scaled, or whose processes are replaced. Nothing is changed.
+/// Every problem of the file is printed, each with its line and column. When a daemon runs where the file says, what this file would
+/// change in it is printed too: pools that are added, removed, scaled, or whose processes are replaced. Nothing is changed.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Exit status: 0 the file is right, 2 it is not.
 
 Examples:
-  gearpool check workers.yaml && gearpool reload")]
+  gearpool check workers.yaml
+  gearpool check new.yaml && mv new.yaml workers.yaml    look first: the daemon applies its file as soon as it is saved")]
 pub struct CheckArgs {
     /// The file
     file: PathBuf,
@@ -67,7 +68,7 @@ impl CheckArgs {
             counted(most, "process", "processes")
         );
         match plan.as_deref() {
-            None => text.push_str("no daemon runs with this file\n"),
+            None => text.push_str("no daemon runs that it could be compared with\n"),
             Some("") => text.push_str("a reload would change nothing\n"),
             Some(plan) => {
                 text.push_str("a reload would:\n");
@@ -92,34 +93,16 @@ impl CheckArgs {
         Ok(2)
     }
 
-    /// What the daemon that runs with this file would change; `None` when there is none.
+    /// What putting the file in force would change in the daemon that runs; `None` when there is none.
     fn plan(&self) -> Option<String> {
         let daemon = self.daemon.locate().ok()?;
-        let asked = block_on(async {
-            let status = daemon.status().await?;
-            if !status
-                .server
-                .config
-                .is_some_and(|config| is_same(Path::new(&config), &self.file))
-            {
-                return Ok(None);
-            }
-            daemon
-                .get::<Done>("/plan")
-                .await
-                .map(|done| Some(done.message))
-        });
-        asked.ok().flatten()
+        let file = std::path::absolute(&self.file).ok()?;
+        let path = format!("/plan?file={}", segment(file.to_str()?));
+        let asked = block_on(async { daemon.get::<Done>(&path).await });
+        asked.ok().map(|done| done.message)
     }
 }
 
 fn counted(count: u64, one: &str, more: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { more })
-}
-
-fn is_same(one: &Path, other: &Path) -> bool {
-    match (one.canonicalize(), other.canonicalize()) {
-        (Ok(one), Ok(other)) => one == other,
-        _ => false,
-    }
 }

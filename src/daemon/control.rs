@@ -3,6 +3,8 @@
 //! Whoever takes orders (the control API, the admin protocol, signals) sends these; the manager's loop carries them out and answers each
 //! with a sentence. Nobody else touches the pools.
 
+use std::path::PathBuf;
+
 use tokio::sync::oneshot;
 
 use crate::pools::{Slot, Stop};
@@ -19,8 +21,13 @@ pub enum Control {
     Status(oneshot::Sender<Status>),
     /// Read the file again and apply the differences; answered with the plan, or with all of the file's problems.
     Reload(Reply),
-    /// Say what reading the file now would change, or all of its problems, and change nothing.
-    Plan(Reply),
+    /// Say what putting this file in force would change, or all of its problems, and change nothing. No lines when it is nothing.
+    Plan {
+        /// The file; the daemon's own when none is named.
+        file: Option<PathBuf>,
+        /// Where the answer goes.
+        reply: Reply,
+    },
     /// Keep a pool between two sizes until the file changes it.
     Scale {
         /// The pool.

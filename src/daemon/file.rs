@@ -4,14 +4,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{self, Config, Pool};
+use crate::config::{self, Config, Pool, Server};
 use crate::pools::{Caps, Plan};
+use crate::sys::reason;
 
 /// Why a configuration cannot be used, as the operator should read it.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     /// It cannot be read.
-    #[error("cannot read {path}: {error}")]
+    #[error("cannot read {path}: {}", reason(error))]
     Read {
         /// Which.
         path: String,
@@ -67,7 +68,7 @@ pub(super) struct ConfigFile {
     path: PathBuf,
     /// What was read last, right or wrong.
     seen: String,
-    server: config::Server,
+    server: Server,
     pools: Vec<Arc<Pool>>,
     /// What is wrong with the file now.
     error: Option<String>,
@@ -77,8 +78,13 @@ pub(super) struct ConfigFile {
 pub(super) enum Reading {
     /// It says what it said before.
     Same,
-    /// It is in force, with these changes.
-    New(Plan),
+    /// It is in force.
+    New {
+        /// With these changes.
+        plan: Plan,
+        /// But for the keys that take effect at the next start.
+        later: Vec<&'static str>,
+    },
     /// It is wrong; the old one stays in force.
     Wrong(String),
 }
@@ -113,15 +119,6 @@ impl ConfigFile {
         self.error.as_deref()
     }
 
-    /// What reading the file now would change, without doing it.
-    pub(super) fn plan(&self) -> Result<Plan, FileError> {
-        let (_, config) = read(&self.path)?;
-        Ok(Plan::between(
-            &self.pools,
-            &config.pools.into_values().map(Arc::new).collect::<Vec<_>>(),
-        ))
-    }
-
     /// For how long nobody has written to the file: for ever, where that cannot be known or lies in the future.
     pub(super) fn age(&self) -> Duration {
         let modified = std::fs::metadata(&self.path).and_then(|metadata| metadata.modified());
@@ -150,31 +147,9 @@ impl ConfigFile {
             Ok(config) => {
                 let pools: Vec<_> = config.pools.into_values().map(Arc::new).collect();
                 let plan = Plan::between(&self.pools, &pools);
-                let Server {
-                    listen,
-                    state_dir,
-                    log_dir,
-                    max_processes: _,
-                } = &config.server;
-                let Server {
-                    listen: old_listen,
-                    state_dir: old_state_dir,
-                    log_dir: old_log_dir,
-                    ..
-                } = &self.server;
-                for (name, is_same) in [
-                    ("server.listen", listen == old_listen),
-                    ("server.state_dir", state_dir == old_state_dir),
-                    ("server.log_dir", log_dir == old_log_dir),
-                ] {
-                    if !is_same {
-                        tracing::warn!(
-                            "{name} has changed in the file; it takes effect when gearpool is started again"
-                        );
-                    }
-                }
+                let later = fixed_at_the_start(&self.server, &config.server);
                 (self.server, self.pools, self.error) = (config.server, pools, None);
-                Reading::New(plan)
+                Reading::New { plan, later }
             }
             Err(error) => {
                 let error = error.to_string();
@@ -185,4 +160,19 @@ impl ConfigFile {
     }
 }
 
-use config::Server;
+/// The keys of the `server` section that have changed and cannot, while the daemon runs.
+fn fixed_at_the_start(old: &Server, new: &Server) -> Vec<&'static str> {
+    let Server {
+        listen,
+        state_dir,
+        log_dir,
+        max_processes: _,
+    } = new;
+    let keys = [
+        ("server.listen", *listen == old.listen),
+        ("server.state_dir", *state_dir == old.state_dir),
+        ("server.log_dir", *log_dir == old.log_dir),
+    ];
+    let changed = keys.into_iter().filter(|(_, is_same)| !is_same);
+    changed.map(|(key, _)| key).collect()
+}

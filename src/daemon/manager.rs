@@ -6,6 +6,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io::ErrorKind;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::control::{Control, Reply};
 use super::crew::{Crew, MemberService, Registration};
-use super::file::{ConfigFile, Reading};
+use super::file::{self, ConfigFile, Reading};
 use super::hub::{Hub, Signal as HubSignal};
 use super::log::Log;
 use super::logs::Logs;
@@ -23,7 +24,8 @@ use super::spawn::Surroundings;
 use crate::config::Pool;
 use crate::jobs::{ConnId, Notice};
 use crate::pools::{
-    Action, Event, ExitStatus, Level, PoolLoad, ProcId, ProcLoad, Slot, Stop, Supervisor, Tell,
+    Action, Event, ExitStatus, Level, Plan, PoolLoad, ProcId, ProcLoad, Slot, Stop, Supervisor,
+    Tell,
 };
 use crate::sys::child::{self, Child};
 use crate::sys::guardian::Guardian;
@@ -578,18 +580,23 @@ impl Manager {
     fn apply(&mut self, reading: Reading) -> Result<String, String> {
         match reading {
             Reading::Same => Ok("nothing has changed".to_owned()),
-            Reading::New(plan) => {
+            Reading::New { plan, later } => {
                 self.sample_first();
                 self.configure();
-                if plan.is_empty() {
-                    tracing::info!("configuration read; nothing to change");
-                    return Ok("nothing to change".to_owned());
+                let mut lines = match plan.is_empty() {
+                    true => Vec::new(),
+                    false => plan.to_string().lines().map(str::to_owned).collect(),
+                };
+                lines.extend(later.iter().map(|key| {
+                    format!("{key} has changed; it takes effect when gearpool is started again")
+                }));
+                if lines.is_empty() {
+                    lines.push("nothing to change".to_owned());
                 }
-                let text = plan.to_string();
-                for line in text.lines() {
+                for line in &lines {
                     tracing::info!("configuration: {line}");
                 }
-                Ok(text)
+                Ok(lines.join("\n"))
             }
             Reading::Wrong(error) => {
                 for line in error.lines() {
@@ -599,6 +606,22 @@ impl Manager {
                 Err(error)
             }
         }
+    }
+
+    /// What putting a file in force would change. No lines for no changes: what that is called is for the one who asks.
+    fn plan(&self, file: Option<&Path>) -> Result<String, String> {
+        let own = self.parts.file.as_ref().map(ConfigFile::path);
+        let Some(path) = file.or(own) else {
+            return Err("this gearpool was started without a configuration file".to_owned());
+        };
+        let (_, config) = file::read(path).map_err(|error| error.to_string())?;
+        let pools = self.parts.file.as_ref().map(ConfigFile::pools);
+        let proposed: Vec<_> = config.pools.into_values().map(Arc::new).collect();
+        let plan = Plan::between(pools.unwrap_or_default(), &proposed);
+        Ok(match plan.is_empty() {
+            true => String::new(),
+            false => plan.to_string(),
+        })
     }
 
     fn shut_down(&mut self, stop: Stop) {
@@ -613,22 +636,7 @@ impl Manager {
     fn control(&mut self, control: Control) {
         match control {
             Control::Status(reply) => self.status(reply),
-            Control::Plan(reply) => {
-                let plan = match &self.parts.file {
-                    // no lines for no changes: what that is called is for the one who asks
-                    Some(file) => file
-                        .plan()
-                        .map(|plan| match plan.is_empty() {
-                            true => String::new(),
-                            false => plan.to_string(),
-                        })
-                        .map_err(|error| error.to_string()),
-                    None => {
-                        Err("this gearpool was started without a configuration file".to_owned())
-                    }
-                };
-                answer(reply, plan);
-            }
+            Control::Plan { file, reply } => answer(reply, self.plan(file.as_deref())),
             Control::Reload(reply) => {
                 let result = self.reload();
                 answer(reply, result);

@@ -1,6 +1,7 @@
 //! The routes and their handlers.
 
 use std::io;
+use std::path::PathBuf;
 
 use axum::extract::connect_info::{ConnectInfo, Connected};
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
@@ -135,8 +136,18 @@ async fn status(State(orders): State<Orders>) -> Result<Json<Status>, Failure> {
     Ok(Json(snapshot(&orders).await?))
 }
 
-async fn plan(State(orders): State<Orders>) -> Answer {
-    let answer = ask(&orders, Control::Plan).await?;
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Proposal {
+    file: Option<PathBuf>,
+}
+
+async fn plan(
+    State(orders): State<Orders>,
+    proposal: Result<Query<Proposal>, QueryRejection>,
+) -> Answer {
+    let Query(Proposal { file }) = proposal?;
+    let answer = ask(&orders, |reply| Control::Plan { file, reply }).await?;
     let problems = |error| Failure::new(StatusCode::UNPROCESSABLE_ENTITY, error);
     answer.map(done).map_err(problems)
 }

@@ -5,7 +5,7 @@
 //! | request | body | answer |
 //! | --- | --- | --- |
 //! | `GET /status` | | [`Status`](crate::status::Status) |
-//! | `GET /plan` | | [`Done`], what a reload would change; 422 with all problems of the file |
+//! | `GET /plan[?file=PATH]` | | [`Done`], what a reload would change; 422 with all problems of the file |
 //! | `POST /reload` | | [`Done`], 422 with all problems of the file |
 //! | `POST /pools/{pool}/scale` | [`Bounds`] | [`Done`] |
 //! | `POST /pools/{pool}/start` | | [`Done`] |

@@ -251,6 +251,7 @@ fn check_says_what_a_reload_would_change() {
     let other = daemon.run(&["check", "other.yaml"]);
     assert_eq!(other.code, 0, "{other:?}");
     assert!(other.out.contains("1 pool, 7 processes"), "{other:?}");
+    assert!(other.out.contains("max 2 → 7"), "{other:?}");
     assert_eq!(pids(&daemon.ready("f", 1)), pid);
     assert_eq!(daemon.pool("f").pool.max, 2);
 }
