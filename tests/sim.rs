@@ -74,7 +74,7 @@ fn play(seed: u64, is_traced: bool) -> Played {
             when += world.random.millis(0, 4000);
         }
     }
-    for _ in 0..8 {
+    for _ in 0..12 {
         let after = world.random.millis(0, FAULTS.as_millis() as u64);
         world.later(after, Happening::Operator);
     }
