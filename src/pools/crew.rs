@@ -572,9 +572,11 @@ impl Crew {
 
     /// Drains what is beyond `max` at once, and what is beyond the target bit by bit, as long as it is idle.
     fn shed(&mut self, turn: &mut Turn<'_>) {
-        let (beyond_max, beyond_target) = self.excess();
-        self.drain_first(beyond_max, Why::ScaleDown, turn, |_| true);
-        let beyond_target = beyond_target.saturating_sub(beyond_max);
+        // with the last stale one goes the excuse for one more, so it is looked at again
+        while self.excess().0 > 0 {
+            self.drain_first(self.excess().0, Why::ScaleDown, turn, |_| true);
+        }
+        let (_, beyond_target) = self.excess();
         if beyond_target == 0 || turn.now < self.next_shed_at {
             return;
         }

@@ -199,9 +199,21 @@ impl World {
         self.tidings(Tidings::Reload(pools, Caps::default()));
     }
 
+    /// An order, and now and then a job in the same moment: a worker is drained while its NOOP is on the way.
     pub(crate) fn operate(&mut self) {
-        let pool = (*self.random.any(&NAMES)).to_owned();
-        let order = match self.random.below(7) {
+        let name = *self.random.any(&NAMES);
+        if self.random.percent(60) {
+            let shared = (name == "b" || name == "c") && self.random.percent(50);
+            let function = if shared { "shared" } else { name };
+            let at = self.random.below(self.clients.len() as u64) as usize;
+            if let Some(conn) = self.clients[at].conn {
+                for _ in 0..=self.random.below(2) {
+                    self.submit(at, conn, function);
+                }
+            }
+        }
+        let pool = name.to_owned();
+        let order = match self.random.below(8) {
             0 | 1 => return self.reload(),
             2 => {
                 let min = self.random.below(5) as u32;
@@ -213,24 +225,24 @@ impl World {
                 let slot = slot.then(|| Slot(1 + self.random.below(4) as u32));
                 Event::Restart { pool, slot }
             }
-            4 => Event::Stop { pool },
-            5 => {
-                // down and up again before anything has come of it
-                let min = 1 + self.random.below(4) as u32;
-                let down = pool.clone();
-                self.tidings(Tidings::Order(Event::Scale {
-                    pool: down,
-                    min: 0,
-                    max: 0,
-                }));
-                let after = self.random.millis(0, 100);
-                self.later(after, Happening::Operator);
-                Event::Scale {
-                    pool,
-                    min,
-                    max: min,
-                }
+            4 | 5 => {
+                // down, and before much has come of it up again, and perhaps down after all, in one breath
+                let held_at = |n: u32| Event::Scale {
+                    pool: pool.clone(),
+                    min: n,
+                    max: n,
+                };
+                let n = 1 + self.random.below(4) as u32;
+                let orders = match self.random.below(3) {
+                    0 => vec![held_at(n)],
+                    1 => vec![held_at(n), held_at(0)],
+                    _ => vec![held_at(n), held_at(0), held_at(n)],
+                };
+                let after = self.random.millis(0, 60);
+                self.later(after, Happening::Orders(orders));
+                held_at(0)
             }
+            6 => Event::Stop { pool },
             _ => Event::Start { pool },
         };
         self.tidings(Tidings::Order(order));

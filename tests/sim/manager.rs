@@ -1,7 +1,7 @@
 //! What stands between the two machines, as `src/daemon/manager.rs` does it: notices become events, actions become calls. Who owns
 //! which connection is kept by the daemon's own [`Crew`].
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,6 +40,8 @@ pub(crate) struct Manager {
     sample_at: Option<Time>,
     sampled: Time,
     demand_is_told: bool,
+    /// Connections for which the server was told so.
+    quiesced: BTreeSet<ConnId>,
 }
 
 impl Manager {
@@ -53,6 +55,7 @@ impl Manager {
             sample_at: None,
             sampled: Time::ZERO,
             demand_is_told: false,
+            quiesced: BTreeSet::new(),
         }
     }
 
@@ -63,10 +66,9 @@ impl Manager {
             .min()
     }
 
-    /// Whether the manager has not told the server the contrary.
+    /// Whether the server has not been told the contrary.
     pub(crate) fn may_be_given_a_job(&self, conn: ConnId) -> bool {
-        let member = self.crew.owner(conn).and_then(|proc| self.crew.get(proc));
-        member.is_none_or(|member| member.service == MemberService::Open)
+        !self.quiesced.contains(&conn)
     }
 
     fn sample_soon(&mut self, now: Time) {
@@ -209,6 +211,7 @@ impl World {
                     for conn in member.conns.clone() {
                         self.interleave();
                         self.server.quiesce(self.now, conn);
+                        self.manager.quiesced.insert(conn);
                         self.deliver();
                     }
                     self.tell_if_parked(proc);
@@ -220,6 +223,7 @@ impl World {
                     for conn in member.conns.clone() {
                         self.interleave();
                         self.server.unquiesce(self.now, conn);
+                        self.manager.quiesced.remove(&conn);
                         self.deliver();
                     }
                 }
@@ -333,7 +337,11 @@ impl World {
             return self.deliver();
         };
         if self.manager.crew.owner(conn).is_none() {
-            match self.manager.crew.adopt(proc, conn) {
+            let service = self.manager.crew.adopt(proc, conn);
+            if service != MemberService::Open {
+                self.manager.quiesced.insert(conn);
+            }
+            match service {
                 MemberService::Open => self.server.admit(self.now, conn),
                 MemberService::Quiesced => self.server.quiesce(self.now, conn),
                 MemberService::Refused => self.server.refuse(self.now, conn),

@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use gearpool::config::Pool;
 use gearpool::jobs::{ConnId, JobServer, Newcomers, Options, Peer};
-use gearpool::pools::{Caps, ExitStatus, ProcId, Stop};
+use gearpool::pools::{Caps, Event, ExitStatus, ProcId, Stop};
 use gearpool::proto::{Decoded, Frame, Kind, Mode, Request, Response, decode};
 use gearpool::time::Time;
 
 use crate::client::{Client, ClientDeed};
 use crate::ledger::{Ledger, text};
-use crate::manager::Manager;
+use crate::manager::{Manager, Tidings};
 use crate::process::{Proc, ProcDeed, Worker};
 use crate::random::Random;
 
@@ -48,6 +48,8 @@ pub(crate) enum Happening {
     Step(ConnId, u64),
     Client(usize, ClientDeed),
     Operator,
+    /// Orders that reach the manager together.
+    Orders(Vec<Event>),
 }
 
 /// Who has the other end of a connection.
@@ -194,6 +196,11 @@ impl World {
             Happening::Step(conn, epoch) => self.worker_steps(conn, epoch),
             Happening::Client(client, deed) => self.client_does(client, deed),
             Happening::Operator => self.operate(),
+            Happening::Orders(orders) => {
+                for order in orders {
+                    self.tidings(Tidings::Order(order));
+                }
+            }
         }
     }
 
