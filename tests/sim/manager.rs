@@ -157,9 +157,9 @@ impl World {
             } else {
                 trace!(self, "event {event:?}");
             }
-            let cause = match event {
-                Event::Parked { .. } => Cause::Parked,
-                _ => Cause::Deadline,
+            let parked = match event {
+                Event::Parked { proc } => Some(proc),
+                _ => None,
             };
             match &event {
                 Event::Exited { proc, .. } | Event::SpawnFailed { proc, .. } => {
@@ -186,7 +186,7 @@ impl World {
             }
             let actions = self.manager.supervisor.handle(self.now, event);
             for action in actions {
-                self.carry_out(action, cause);
+                self.carry_out(action, parked);
             }
             let due = self.manager.supervisor.next_deadline();
             assert!(
@@ -197,7 +197,12 @@ impl World {
         }
     }
 
-    fn carry_out(&mut self, action: Action, cause: Cause) {
+    fn carry_out(&mut self, action: Action, parked: Option<ProcId>) {
+        // what is done about others in the same turn is done because their time has come
+        let cause = |proc| match parked == Some(proc) {
+            true => Cause::Parked,
+            false => Cause::Deadline,
+        };
         if let Action::Tell(tell) = &action {
             trace!(self, "    log: {} {:?} {}", tell.pool, tell.slot, tell.text);
         } else {
@@ -240,11 +245,11 @@ impl World {
             }
             Action::Signal { proc, .. } => {
                 self.check_may_stop(proc);
-                self.signal(proc, cause);
+                self.signal(proc, cause(proc));
             }
             Action::Kill { proc } => {
                 self.check_may_stop(proc);
-                self.kill(proc, cause);
+                self.kill(proc, cause(proc));
             }
             Action::Tell(_) => {}
             Action::Finished => {
