@@ -41,6 +41,19 @@ pub enum Verbosity {
     Packets,
 }
 
+impl Verbosity {
+    /// What gearmand calls it.
+    pub fn gearmand_name(self) -> &'static str {
+        match self {
+            Verbosity::Errors => "ERROR",
+            Verbosity::Warnings => "WARNING",
+            Verbosity::Usual => "NOTICE",
+            Verbosity::Connections => "INFO",
+            Verbosity::Jobs | Verbosity::Packets => "DEBUG",
+        }
+    }
+}
+
 /// The log once it has been started.
 #[derive(Clone)]
 pub struct Log {

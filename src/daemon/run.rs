@@ -103,6 +103,8 @@ fn serve(
         .unwrap_or_default()
         .as_secs();
 
+    options.pid = std::process::id();
+    options.verbosity = settings.verbosity.gearmand_name();
     if settings.config.is_some() {
         // a process that is being stopped may just be connecting
         options.newcomers = Newcomers::Held;

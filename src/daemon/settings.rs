@@ -33,7 +33,7 @@ pub struct Settings {
     pub pid_file: Option<PathBuf>,
     /// The user to become, once the sockets are bound.
     pub user: Option<String>,
-    /// The job server's own options; `seed` and `epoch` are filled in at the start.
+    /// The job server's own options; `seed`, `epoch`, `pid` and such are filled in at the start.
     pub jobs: crate::jobs::Options,
 }
 

@@ -37,6 +37,10 @@ pub struct Options {
     pub epoch: u64,
     /// What becomes of new connections.
     pub newcomers: Newcomers,
+    /// What `getpid` answers.
+    pub pid: u32,
+    /// What `verbose` answers.
+    pub verbosity: &'static str,
 }
 
 /// Whether a new connection is given jobs at once.
@@ -62,6 +66,8 @@ impl Default for Options {
             seed: 0,
             epoch: 0,
             newcomers: Newcomers::Served,
+            pid: 0,
+            verbosity: "ERROR",
         }
     }
 }

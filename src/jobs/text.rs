@@ -1,14 +1,16 @@
 //! The admin lines that the job server answers.
 
 use super::conn::ConnId;
-use super::server::JobServer;
-use crate::proto::admin::{Admin, GEARMAND_VERSION, unknown_command};
+use super::server::{Handle, JobServer, MAX_FUNCTION};
+use crate::proto::admin::{Admin, GEARMAND_VERSION, incomplete, unknown_command};
 
 /// Answers one line.
 pub(super) fn answer(server: &mut JobServer, asking: ConnId, line: &[u8]) {
     let JobServer {
+        options,
         functions,
         conns,
+        jobs,
         out,
         ..
     } = server;
@@ -38,6 +40,50 @@ pub(super) fn answer(server: &mut JobServer, asking: ConnId, line: &[u8]) {
             }
             out.extend_from_slice(b".\n");
         }),
+        Admin::PriorityStatus => out.write(asking, |out| {
+            for function in functions.iter() {
+                let [high, normal, low] = function.queued_by_priority();
+                let workers = function.workers;
+                out.extend_from_slice(&function.name);
+                out.extend_from_slice(format!("\t{high}\t{normal}\t{low}\t{workers}\n").as_bytes());
+            }
+            out.extend_from_slice(b".\n");
+        }),
+        Admin::ShowJobs => out.write(asking, |out| {
+            for (_, job) in jobs.iter() {
+                let handle = Handle::new(&options.handle_prefix, job.number);
+                // the run that goes on is no retry; gearmand's third number says of a job that it is to be ignored
+                let retries = job.runs.saturating_sub(u32::from(job.is_running()));
+                let is_kept = u8::from(job.background);
+                out.extend_from_slice(handle.bytes());
+                out.extend_from_slice(format!("\t{retries}\t0\t{is_kept}\n").as_bytes());
+            }
+            out.extend_from_slice(b".\n");
+        }),
+        Admin::ShowUniqueJobs => out.write(asking, |out| {
+            for (_, job) in jobs.iter() {
+                out.extend_from_slice(&job.unique);
+                out.push(b'\n');
+            }
+            out.extend_from_slice(b".\n");
+        }),
+        Admin::ShowOther => out.write(asking, |out| {
+            out.extend_from_slice(b"ERR UNKNOWN_SHOW_ARGUMENTS\r\n");
+        }),
+        Admin::CreateFunction(name) if name.len() > MAX_FUNCTION => {
+            out.write(asking, |out| incomplete(out, "create"))
+        }
+        Admin::CreateFunction(name) => {
+            functions.named(name);
+            out.write(asking, |out| out.extend_from_slice(b"OK\r\n"));
+        }
+        Admin::Pid => out.write(asking, |out| {
+            out.extend_from_slice(format!("OK {}\n", options.pid).as_bytes());
+        }),
+        Admin::Verbose => out.write(asking, |out| {
+            out.extend_from_slice(format!("OK {}\n", options.verbosity).as_bytes());
+        }),
+        Admin::Incomplete(command) => out.write(asking, |out| incomplete(out, command)),
         Admin::Version => out.write(asking, |out| {
             out.extend_from_slice(format!("OK {GEARMAND_VERSION}\n").as_bytes());
         }),

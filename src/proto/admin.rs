@@ -5,12 +5,28 @@
 pub enum Admin<'a> {
     /// Functions with what is queued and running, and who can do them.
     Status,
+    /// Functions with what is queued, by priority.
+    PriorityStatus,
     /// Every connection and what it can do.
     Workers,
+    /// Every job.
+    ShowJobs,
+    /// The unique of every job.
+    ShowUniqueJobs,
+    /// `show` and something else.
+    ShowOther,
+    /// Names a function, so that it is listed.
+    CreateFunction(&'a [u8]),
+    /// The daemon's process id.
+    Pid,
+    /// How much the daemon logs, in gearmand's words.
+    Verbose,
     /// The version that clients compare with gearmand's.
     Version,
     /// A blank line: nothing to answer.
     Blank,
+    /// A command that lacks a word, or has another than it can: which command.
+    Incomplete(&'static str),
     /// Not a command of ours: its first word.
     Unknown(&'a [u8]),
 }
@@ -26,8 +42,24 @@ impl<'a> Admin<'a> {
         };
         match first.to_ascii_lowercase().as_slice() {
             b"status" => Admin::Status,
+            b"prioritystatus" => Admin::PriorityStatus,
             b"workers" => Admin::Workers,
             b"version" => Admin::Version,
+            b"getpid" => Admin::Pid,
+            b"verbose" => Admin::Verbose,
+            b"show" => match (words.next(), words.next()) {
+                // gearmand's own answer to `show` alone
+                (None, _) => Admin::Unknown(first),
+                (Some(what), None) if is(what, b"jobs") => Admin::ShowJobs,
+                (Some(what), Some(jobs)) if is(what, b"unique") && is(jobs, b"jobs") => {
+                    Admin::ShowUniqueJobs
+                }
+                (Some(_), _) => Admin::ShowOther,
+            },
+            b"create" => match (words.next(), words.next()) {
+                (Some(what), Some(name)) if is(what, b"function") => Admin::CreateFunction(name),
+                (_, _) => Admin::Incomplete("create"),
+            },
             _ => Admin::Unknown(first),
         }
     }
@@ -35,6 +67,19 @@ impl<'a> Admin<'a> {
 
 /// The release of gearmand whose behaviour we answer to; scripts compare the text of `version` with it.
 pub const GEARMAND_VERSION: &str = "1.1.20";
+
+fn is(word: &[u8], name: &[u8]) -> bool {
+    word.eq_ignore_ascii_case(name)
+}
+
+/// The answer to a command that lacks a word.
+pub fn incomplete(out: &mut Vec<u8>, command: &str) {
+    out.extend_from_slice(
+        b"ERR INVALID_ARGUMENTS An+incomplete+set+of+arguments+was+sent+to+this+command+",
+    );
+    out.extend_from_slice(command.as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
 
 /// The answer to a command that is not known.
 pub fn unknown_command(out: &mut Vec<u8>, word: &[u8]) {
