@@ -267,19 +267,8 @@ impl JobServer {
                 unique,
                 workload,
             } => {
-                self.submit(
-                    now,
-                    key,
-                    Submission {
-                        priority,
-                        mode,
-                        function,
-                        unique,
-                        workload,
-                        reducer: None,
-                        due: None,
-                    },
-                );
+                let submission = Submission::new(mode, function, unique, workload);
+                self.submit(now, key, submission.with_priority(priority));
             }
             Request::SubmitReduceJob {
                 mode,
@@ -288,20 +277,8 @@ impl JobServer {
                 reducer,
                 workload,
             } => {
-                let (priority, reducer) = (Priority::Normal, Some(reducer));
-                self.submit(
-                    now,
-                    key,
-                    Submission {
-                        priority,
-                        mode,
-                        function,
-                        unique,
-                        workload,
-                        reducer,
-                        due: None,
-                    },
-                );
+                let submission = Submission::new(mode, function, unique, workload);
+                self.submit(now, key, submission.with_reducer(reducer));
             }
             Request::SubmitJobEpoch {
                 function,
@@ -310,24 +287,10 @@ impl JobServer {
                 workload,
             } => match number(epoch) {
                 Some(seconds) => {
-                    let due = Time::new(Duration::from_secs(
-                        seconds.saturating_sub(self.options.epoch),
-                    ));
-                    let due = (due > now).then_some(due);
-                    let (priority, mode) = (Priority::Normal, Mode::Background);
-                    self.submit(
-                        now,
-                        key,
-                        Submission {
-                            priority,
-                            mode,
-                            function,
-                            unique,
-                            workload,
-                            reducer: None,
-                            due,
-                        },
-                    );
+                    let seconds = seconds.saturating_sub(self.options.epoch);
+                    let due = Time::new(Duration::from_secs(seconds));
+                    let submission = Submission::new(Mode::Background, function, unique, workload);
+                    self.submit(now, key, submission.not_before(due));
                 }
                 None => self.error(
                     key,
@@ -487,7 +450,7 @@ impl JobServer {
                 handle: handle.bytes(),
             },
         );
-        match due {
+        match due.filter(|&due| due > now) {
             _ if !is_new => {}
             Some(due) => {
                 self.jobs[job].place = Place::Later { due };
@@ -558,6 +521,7 @@ impl JobServer {
     }
 }
 
+/// What the kinds of submit have in common, and where they differ.
 struct Submission<'a> {
     priority: Priority,
     mode: Mode,
@@ -565,7 +529,36 @@ struct Submission<'a> {
     unique: &'a [u8],
     workload: &'a [u8],
     reducer: Option<&'a [u8]>,
+    /// Not before this moment.
     due: Option<Time>,
+}
+
+impl<'a> Submission<'a> {
+    fn new(mode: Mode, function: &'a [u8], unique: &'a [u8], workload: &'a [u8]) -> Self {
+        Submission {
+            priority: Priority::Normal,
+            mode,
+            function,
+            unique,
+            workload,
+            reducer: None,
+            due: None,
+        }
+    }
+
+    fn with_priority(self, priority: Priority) -> Self {
+        Submission { priority, ..self }
+    }
+
+    fn with_reducer(self, reducer: &'a [u8]) -> Self {
+        let reducer = Some(reducer);
+        Submission { reducer, ..self }
+    }
+
+    fn not_before(self, due: Time) -> Self {
+        let due = Some(due);
+        Submission { due, ..self }
+    }
 }
 
 /// A job's handle as text, `<prefix>:<number>`, without an allocation.

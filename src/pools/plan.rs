@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::scale::Seconds;
-use crate::config::{Command, Pool, Restart, Signal};
+use crate::config::{Command, Pool, Restart};
 
 /// What is different between two versions of a pool.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -61,8 +61,8 @@ impl Change {
             ),
             (
                 "stop_signal",
-                signal(old.stop_signal).to_owned(),
-                signal(new.stop_signal).to_owned(),
+                old.stop_signal.name().to_owned(),
+                new.stop_signal.name().to_owned(),
             ),
             (
                 "restart",
@@ -131,18 +131,6 @@ const fn restart(restart: Restart) -> &'static str {
         Restart::Always => "always",
         Restart::OnFailure => "on-failure",
         Restart::Never => "never",
-    }
-}
-
-const fn signal(signal: Signal) -> &'static str {
-    match signal {
-        Signal::Hup => "HUP",
-        Signal::Int => "INT",
-        Signal::Quit => "QUIT",
-        Signal::Term => "TERM",
-        Signal::Usr1 => "USR1",
-        Signal::Usr2 => "USR2",
-        Signal::Kill => "KILL",
     }
 }
 
@@ -244,6 +232,7 @@ impl fmt::Display for Plan {
 mod tests {
     use super::*;
     use crate::config::Limits;
+    use crate::config::Signal;
 
     fn pool(name: &str) -> Pool {
         Pool::new(name, Command::Exec(vec![name.to_owned()]))
