@@ -1,5 +1,6 @@
 //! The configuration file: read, compared with what is in force, kept when the new one is wrong.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -130,18 +131,24 @@ impl ConfigFile {
 
     /// Reads the file again, because it may have changed.
     pub(super) fn read_if_changed(&mut self) -> Reading {
-        match std::fs::read_to_string(&self.path) {
+        match text(&self.path) {
             Ok(text) if text == self.seen => Reading::Same,
             // between an editor's removing the old file and writing the new one there is none: its writing is seen too
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Reading::Same,
-            Ok(_) | Err(_) => self.read(),
+            Err(FileError::Read { error, .. }) if error.kind() == ErrorKind::NotFound => {
+                Reading::Same
+            }
+            text => self.judge(text),
         }
     }
 
     /// Reads the file again, because somebody says so.
     pub(super) fn read(&mut self) -> Reading {
-        // once: what is compared later has to be what was judged, though the file may change at any moment
-        let text = text(&self.path);
+        self.judge(text(&self.path))
+    }
+
+    /// Puts a text in force, or says what is wrong with it. It is remembered: what is compared later has to be what was judged,
+    /// though the file may change at any moment.
+    fn judge(&mut self, text: Result<String, FileError>) -> Reading {
         self.seen = text.as_deref().unwrap_or_default().to_owned();
         match text.and_then(|text| parse(&self.path, &text)) {
             Ok(config) => {

@@ -212,7 +212,7 @@ impl Manager {
     /// Gives the supervisor its events, and carries out what it answers, until there is nothing left.
     fn work_off(&mut self) {
         while let Some(event) = self.events.pop_front() {
-            // an event before this one may have given the process jobs again
+            // it is put in whenever the process may be parked now, and an event before it may have given the process jobs again
             if let Event::Parked { proc } = event
                 && !self.is_parked(proc)
             {
@@ -231,20 +231,22 @@ impl Manager {
             Action::Quiesce { proc } => {
                 if let Some(member) = self.crew.get_mut(proc) {
                     member.service = MemberService::Quiesced;
-                    for conn in member.conns.clone() {
-                        self.parts.hub.with(|server, now| server.quiesce(now, conn));
-                    }
-                    self.tell_if_parked(proc);
+                    self.parts.hub.with(|server, now| {
+                        for &conn in &member.conns {
+                            server.quiesce(now, conn);
+                        }
+                    });
+                    self.events.push_back(Event::Parked { proc });
                 }
             }
             Action::Unquiesce { proc } => {
                 if let Some(member) = self.crew.get_mut(proc) {
                     member.service = MemberService::Open;
-                    for conn in member.conns.clone() {
-                        self.parts
-                            .hub
-                            .with(|server, now| server.unquiesce(now, conn));
-                    }
+                    self.parts.hub.with(|server, now| {
+                        for &conn in &member.conns {
+                            server.unquiesce(now, conn);
+                        }
+                    });
                 }
             }
             Action::Disconnect { proc } => {
@@ -363,21 +365,15 @@ impl Manager {
             }
             Notice::Parked(conn) => {
                 if let Some(proc) = self.crew.owner(conn) {
-                    self.tell_if_parked(proc);
+                    self.events.push_back(Event::Parked { proc });
                 }
             }
             Notice::Closed(conn) => {
                 registered.retain(|(other, _)| *other != conn);
                 if let Some(proc) = self.crew.lose(conn) {
-                    self.tell_if_parked(proc);
+                    self.events.push_back(Event::Parked { proc });
                 }
             }
-        }
-    }
-
-    fn tell_if_parked(&mut self, proc: ProcId) {
-        if self.is_parked(proc) {
-            self.events.push_back(Event::Parked { proc });
         }
     }
 
@@ -491,12 +487,7 @@ impl Manager {
     fn sample(&mut self, now: Time) {
         self.sampled = now;
         self.parts.hub.hear_demand();
-        let pools = self
-            .parts
-            .file
-            .as_ref()
-            .map(ConfigFile::pools)
-            .unwrap_or_default();
+        let pools = self.pools();
         let (functions, occupations) = self.parts.hub.with(|server, now| {
             let of = |conn: &ConnId| server.occupation(*conn);
             let occupations: Vec<_> = self
@@ -516,7 +507,8 @@ impl Manager {
             .iter()
             .map(|load| (load.name.as_str(), load))
             .collect();
-        let mut loads: HashMap<&str, PoolLoad> = HashMap::new();
+        let mut loads = Vec::new();
+        let mut places = HashMap::new();
         for pool in pools {
             let mut load = PoolLoad {
                 pool: pool.name.clone(),
@@ -532,27 +524,26 @@ impl Manager {
                 load.busy_seconds += function.busy_seconds;
                 load.oldest_wait = load.oldest_wait.max(function.oldest_wait);
             }
-            loads.insert(&pool.name, load);
+            places.insert(pool.name.as_str(), loads.len());
+            loads.push(load);
         }
         for (proc, member, occupations) in occupations {
             let Some(idle_since) = occupations.iter().map(|it| it.idle_since).max() else {
                 continue;
             };
-            let Some(load) = loads.get_mut(member.pool.name.as_str()) else {
+            let Some(&place) = places.get(member.pool.name.as_str()) else {
                 continue;
             };
-            load.processes.push(ProcLoad {
+            loads[place].processes.push(ProcLoad {
                 proc,
                 busy_since: occupations.iter().filter_map(|it| it.busy_since).min(),
                 idle_since,
                 jobs_done: occupations.iter().map(|it| it.jobs_done).sum(),
             });
         }
-        let waits = loads.values().any(|load| load.queued > 0);
+        let waits = loads.iter().any(|load| load.queued > 0);
         self.sample_at =
             (!loads.is_empty()).then(|| now + if waits { SAMPLE_BUSY } else { SAMPLE_IDLE });
-        let mut loads: Vec<_> = loads.into_values().collect();
-        loads.sort_by(|a, b| a.pool.cmp(&b.pool));
         self.events.push_back(Event::Sampled(loads));
     }
 
@@ -583,10 +574,7 @@ impl Manager {
             Reading::New { plan, later } => {
                 self.sample_first();
                 self.configure();
-                let mut lines = match plan.is_empty() {
-                    true => Vec::new(),
-                    false => plan.to_string().lines().map(str::to_owned).collect(),
-                };
+                let mut lines: Vec<_> = changes(&plan).lines().map(str::to_owned).collect();
                 lines.extend(later.iter().map(|key| {
                     format!("{key} has changed; it takes effect when gearpool is started again")
                 }));
@@ -608,20 +596,21 @@ impl Manager {
         }
     }
 
-    /// What putting a file in force would change. No lines for no changes: what that is called is for the one who asks.
+    /// What putting a file in force would change.
     fn plan(&self, file: Option<&Path>) -> Result<String, String> {
         let own = self.parts.file.as_ref().map(ConfigFile::path);
         let Some(path) = file.or(own) else {
             return Err("this gearpool was started without a configuration file".to_owned());
         };
         let (_, config) = file::read(path).map_err(|error| error.to_string())?;
-        let pools = self.parts.file.as_ref().map(ConfigFile::pools);
         let proposed: Vec<_> = config.pools.into_values().map(Arc::new).collect();
-        let plan = Plan::between(pools.unwrap_or_default(), &proposed);
-        Ok(match plan.is_empty() {
-            true => String::new(),
-            false => plan.to_string(),
-        })
+        Ok(changes(&Plan::between(self.pools(), &proposed)))
+    }
+
+    /// The pools that are in force.
+    fn pools(&self) -> &[Arc<Pool>] {
+        let file = self.parts.file.as_ref();
+        file.map(ConfigFile::pools).unwrap_or_default()
     }
 
     fn shut_down(&mut self, stop: Stop) {
@@ -714,12 +703,7 @@ impl Manager {
 
     /// Passes an order to the supervisor, if there is such a pool.
     fn order(&mut self, event: Event, pool: &str, done: String, reply: Reply) {
-        let pools = self
-            .parts
-            .file
-            .as_ref()
-            .map(ConfigFile::pools)
-            .unwrap_or_default();
+        let pools = self.pools();
         if !pools.iter().any(|known| known.name == pool) {
             let names: Vec<_> = pools.iter().map(|pool| pool.name.as_str()).collect();
             let known = match names.is_empty() {
@@ -760,6 +744,14 @@ impl Manager {
 fn answer(reply: Reply, answer: Result<String, String>) {
     // whoever asked may have gone
     let _ = reply.send(answer);
+}
+
+/// A plan's lines. None for no changes: what that is called is for the one who asks.
+fn changes(plan: &Plan) -> String {
+    match plan.is_empty() {
+        true => String::new(),
+        false => plan.to_string(),
+    }
 }
 
 fn say(tell: &Tell) {
