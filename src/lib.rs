@@ -44,7 +44,8 @@
 //! | [`pools`] | PURE. Supervision and scaling: supervisor, crew, process, scale, restart, plan, view | `config` |
 //! | [`status`] | PURE. The one snapshot of everything, and its text | `jobs::load`, `pools::view` |
 //! | [`sys`] | the operating system: the only `unsafe` and nix | `config`'s plain types |
-//! | [`client`] | a connection to any Gearman server, for our own commands | `proto` |
+//! | [`tls`] | TLS of both ends: PEM files, rustls, words | `config`'s plain types |
+//! | [`client`] | a connection to any Gearman server, for our own commands | `proto`, `tls` |
 //! | [`daemon`] | tokio: hub, connections, listeners, manager, logs, file, start and end | all of the above |
 //! | [`http`] | the control API on a Unix socket | `daemon::control`, `status` |
 //! | [`cli`] | one file a command | all |
@@ -85,6 +86,8 @@ pub mod pools;
 pub mod status;
 
 pub mod sys;
+
+pub mod tls;
 
 pub mod client;
 
