@@ -249,9 +249,8 @@ async fn serve_tls(
     let Some(config) = certificates.current() else {
         return;
     };
-    match tls::accept(&stream, config).await {
-        Ok(Shaken { tls, early }) => serve_tcp(hub, stream, remote, Some(tls), early).await,
-        Err(error) => tracing::debug!(peer = %remote, "closing a connection without TLS: {error}"),
+    if let Some(Shaken { tls, early }) = tls::accept(&stream, remote, config).await {
+        serve_tcp(hub, stream, remote, Some(tls), early).await;
     }
 }
 

@@ -159,7 +159,11 @@ impl Manager {
                     status,
                     last_lines,
                 } => self.exited(proc, status, last_lines),
-                Happening::FileTouched => self.read_at = Some(self.parts.hub.now() + SETTLE),
+                // not put off by the next one: something else in the folder, such as a log, may be written to all the time
+                Happening::FileTouched => {
+                    let settled = self.parts.hub.now() + SETTLE;
+                    self.read_at.get_or_insert(settled);
+                }
                 Happening::Reload => {
                     self.parts.log.reopen();
                     if self.parts.file.is_some() || self.parts.pem_files.is_some() {

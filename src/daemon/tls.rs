@@ -1,6 +1,8 @@
 //! TLS for clients and workers that connect: what they are shown, and the handshake.
 
 use std::io;
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,6 +11,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::hub::LINGER;
+use crate::sys::net;
 use crate::tls::wire::{self, Incoming, MAX_CIPHERTEXT};
 use crate::tls::{Identity, explain};
 
@@ -46,7 +49,7 @@ impl Certificates {
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum HandshakeError {
+enum HandshakeError {
     /// The peer says nothing, or too slowly.
     #[error("its handshake takes more than {} s", HANDSHAKE_TIMEOUT.as_secs())]
     TooSlow,
@@ -56,7 +59,7 @@ pub(super) enum HandshakeError {
     /// The socket is broken.
     #[error("{0}")]
     Io(#[from] io::Error),
-    /// The peer's fault. It has been told.
+    /// The peer's fault. It is to be told.
     #[error("{}", explain(.0))]
     Tls(#[from] rustls::Error),
 }
@@ -69,24 +72,23 @@ pub(super) struct Shaken {
     pub(super) early: Vec<u8>,
 }
 
-/// Does a handshake, the server's side of it.
-///
-/// # Errors
-/// A [`HandshakeError`], for the log.
+/// Does a handshake, the server's side of it. `None` when there is no connection; why has been logged, and the peer has been told.
 pub(super) async fn accept(
     stream: &TcpStream,
+    remote: SocketAddr,
     config: Arc<ServerConfig>,
-) -> Result<Shaken, HandshakeError> {
-    let mut tls = Box::new(ServerConnection::new(config)?);
+) -> Option<Shaken> {
+    let mut tls = Box::new(ServerConnection::new(config).ok()?);
     tls.set_buffer_limit(Some(MAX_CIPHERTEXT));
     let shaken = timeout(HANDSHAKE_TIMEOUT, shake_hands(stream, &mut tls)).await;
     match shaken.unwrap_or(Err(HandshakeError::TooSlow)) {
-        Ok(early) => Ok(Shaken { tls, early }),
+        Ok(early) => Some(Shaken { tls, early }),
         Err(error) => {
+            tracing::debug!(peer = %remote, "closing a connection without TLS: {error}");
             if let HandshakeError::Tls(_) = error {
                 let _ = timeout(LINGER, refuse(stream, &mut tls)).await;
             }
-            Err(error)
+            None
         }
     }
 }
@@ -133,7 +135,7 @@ async fn send(stream: &TcpStream, tls: &mut ServerConnection) -> io::Result<()> 
 /// can overtake the alert.
 async fn refuse(stream: &TcpStream, tls: &mut ServerConnection) -> io::Result<()> {
     send(stream, tls).await?;
-    crate::sys::net::end_writing(std::os::fd::AsFd::as_fd(stream));
+    net::end_writing(stream.as_fd());
     let mut buffer = [0; READ];
     loop {
         stream.readable().await?;

@@ -91,6 +91,7 @@ fn refusal(alert: AlertDescription) -> String {
             "it says that our certificate has been revoked".to_owned()
         }
         AlertDescription::BadCertificate
+        | AlertDescription::DecryptError
         | AlertDescription::CertificateUnknown
         | AlertDescription::UnsupportedCertificate => {
             "it does not accept our certificate".to_owned()
