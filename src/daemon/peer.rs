@@ -169,10 +169,12 @@ impl Peer {
         })
     }
 
-    /// Has TLS say that nothing more will come, after what is in the mailbox.
+    /// Has TLS say that nothing more will come, if the mailbox is empty: what is in it would come too late.
     pub(super) fn end_tls(&self) {
         let mut mailbox = self.lock();
-        if let Some(tls) = &mut mailbox.tls {
+        if mailbox.waiting() == 0
+            && let Some(tls) = &mut mailbox.tls
+        {
             tls.send_close_notify();
             self.write_now(&mut mailbox);
         }

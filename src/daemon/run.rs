@@ -203,6 +203,7 @@ fn serve(
             let jobs = if waiting == 1 { "job is" } else { "jobs are" };
             tracing::warn!("{waiting} waiting {jobs} given up: this version keeps the queue in memory");
         }
+        hub.say_goodbye();
         manager.finish();
         drop(watch);
         for path in sockets.iter().chain([&control_socket]) {

@@ -5,6 +5,7 @@ use std::net::{Shutdown, TcpStream};
 use std::thread;
 
 use gearpool::proto::{Request, Response};
+use nix::sys::signal::Signal;
 
 use crate::peer::{Peer, VERSIONS, config, encoded};
 use crate::pki::Site;
@@ -141,7 +142,7 @@ fn a_peer_that_never_reads_is_closed() {
 
 #[test]
 fn the_end_is_said_and_understood() {
-    let site = Site::open();
+    let mut site = Site::open();
     let config = config(&site.authority, None, &VERSIONS);
     // a peer that has said its end still gets what it asked for, and the server's own end
     let mut polite = Peer::connect(site.address, &config);
@@ -176,4 +177,8 @@ fn the_end_is_said_and_understood() {
     });
     polite = Peer::connect(site.address, &config);
     polite.echo(b"all is well").unwrap();
+    // the daemon's own end is one too
+    site.daemon.signal(Signal::SIGTERM);
+    assert_eq!(polite.0.read(&mut [0]).unwrap(), 0);
+    assert_eq!(site.daemon.end().0, 0);
 }
