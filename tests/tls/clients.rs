@@ -2,9 +2,9 @@
 
 use std::process::Command;
 
-use crate::pki::Site;
+use crate::pki::{POOL, SECTION, Site, WANTS_CLIENTS_CERTIFICATE};
 use crate::running::{Running, poll};
-use crate::support::{DEADLINE, Ended, finish, until};
+use crate::support::{DEADLINE, Daemon, Ended, Home, finish, until};
 
 impl Site {
     /// A command that is given the port, the authority, and the client's certificate and key.
@@ -117,4 +117,39 @@ fn debians_gearman_tool_needs_a_tunnel() {
         (0, "100000"),
         "{client:?}"
     );
+}
+
+/// The commands of the README, as they stand there but for the name.
+#[test]
+fn the_certificates_of_the_readme() {
+    let readme = include_str!("../../README.md").replace("jobs.example.com", "localhost");
+    let lines: Vec<&str> = readme
+        .lines()
+        .filter_map(|line| line.strip_prefix("    openssl "))
+        .collect();
+    assert_eq!(lines.len(), 3);
+    let home = Home::new(&format!("{SECTION}{WANTS_CLIENTS_CERTIFICATE}{POOL}"));
+    for line in lines {
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", &format!("openssl {line}")])
+            .current_dir(home.path(""));
+        let made = run(&command, b"");
+        assert_eq!(made.code, 0, "{made:?}");
+    }
+    let daemon = Daemon::start_in(home, &[]);
+    let listen = daemon.status().server.listen;
+    let (_, port) = listen[1].rsplit_once(':').unwrap();
+    let url = format!("tls://localhost:{port}");
+    let words = [
+        "submit",
+        "-h",
+        &url,
+        "--tls-ca",
+        "ca.crt",
+        "--tls-cert",
+        "client.crt",
+    ];
+    let job = daemon.run(&[&words[..], &["--tls-key", "client.key", "rev", "abc"]].concat());
+    assert_eq!((job.code, job.out.trim()), (0, "cba"), "{job:?}");
 }
