@@ -1,13 +1,15 @@
 //! `gearpool serve`: run the job server and the pools, in the foreground.
 
+use std::fmt::Display;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::ArgAction;
 
-use super::Failure;
-use crate::config::{DEFAULT_PORT, Listen};
+use super::ssl::SslArgs;
+use super::{Failure, absolute};
+use crate::config::{Address, DEFAULT_PORT};
 use crate::daemon::listener::{Keepalive, SocketOptions};
 use crate::daemon::log::{LogTarget, Verbosity};
 use crate::daemon::settings::{Ground, LoadedFile, Settings};
@@ -103,6 +105,8 @@ pub struct ServeArgs {
     /// The folder of the lock, the control socket and the logs [default: /var/lib/gearpool for root, else ~/.local/state/gearpool]
     #[arg(long, value_name = "DIR", env = "GEARPOOL_STATE_DIR")]
     state_dir: Option<PathBuf>,
+    #[command(flatten)]
+    ssl: SslArgs,
     /// Only look whether the command line is right
     #[arg(long, hide = true)]
     check_args: bool,
@@ -129,16 +133,16 @@ impl ServeArgs {
             .map(|file| file.config.server.clone())
             .unwrap_or_default();
         let listen = self.listen(&server.listen)?;
-        let port = listen.iter().find_map(|listen| match listen {
-            Listen::Tcp(_, port) => Some(*port),
-            Listen::Unix(_) => None,
-        });
+        let port = listen.iter().find_map(Address::port);
+        let speech = self.ssl.speech(listen, file.as_ref())?;
         let state_dir = absolute(paths::state_dir(self.state_dir.as_deref(), &server, port))?;
         let log_dir = server
             .log_dir
             .unwrap_or_else(|| paths::default_log_dir(&state_dir));
         Ok(Settings {
-            listen,
+            listen: speech.listen,
+            tls: speech.tls,
+            pem_files: speech.pem_files,
             sockets: SocketOptions {
                 backlog: self.backlog,
                 keepalive: self.keepalive.then(|| Keepalive {
@@ -171,13 +175,13 @@ impl ServeArgs {
     }
 
     /// What the flags say, else what the file says, else the default. `-p` alone changes the port of the default.
-    fn listen(&self, file: &[Listen]) -> Result<Vec<Listen>, Failure> {
+    fn listen(&self, file: &[Address]) -> Result<Vec<Address>, Failure> {
         let port = self.port.unwrap_or(DEFAULT_PORT);
         if self.listen.is_empty() && self.port.is_none() && !file.is_empty() {
             return Ok(file.to_vec());
         }
         if self.listen.is_empty() {
-            return Ok(vec![Listen::Tcp("127.0.0.1".to_owned(), port)]);
+            return Ok(vec![Address::local(port)]);
         }
         self.listen
             .iter()
@@ -228,22 +232,19 @@ impl ServeArgs {
 }
 
 /// gearmand's `-L` is an address without a port, which may be IPv6 without brackets.
-fn listen_address(address: &str, port: u16) -> Result<Listen, Failure> {
+fn listen_address(address: &str, port: u16) -> Result<Address, Failure> {
     if address.parse::<IpAddr>().is_ok() || !address.contains(':') {
-        return Ok(Listen::Tcp(address.to_owned(), port));
+        return Ok(Address::Tcp(address.to_owned(), port));
     }
-    address
-        .parse()
-        .map_err(|error| Failure::Usage(format!("--listen {address}: {error}")))
+    let usage = |error: &dyn Display| Failure::Usage(format!("--listen {address}: {error}"));
+    match Address::parse(address, Some(port)) {
+        Ok(Address::Tls(..)) => Err(usage(&"TLS takes server.tls in the file, or --ssl")),
+        Ok(address) => Ok(address),
+        Err(error) => Err(usage(&error)),
+    }
 }
 
 fn load(path: &Path) -> Result<LoadedFile, Failure> {
     let path = absolute(path.to_owned())?;
-    let (text, config) = file::read(&path).map_err(|error| Failure::Usage(error.to_string()))?;
-    Ok(LoadedFile { path, text, config })
-}
-
-fn absolute(path: PathBuf) -> Result<PathBuf, Failure> {
-    std::path::absolute(&path)
-        .map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))
+    file::read(&path).map_err(|error| Failure::Usage(error.to_string()))
 }

@@ -28,20 +28,28 @@ pub(super) const TOP: Section = Section {
 
 pub(super) const SERVER: Section = Section {
     name: "\"server\"",
-    known: &["listen", "state_dir", "log_dir", "max_processes"],
-    later: &[
-        "durable",
-        "exit_on_failure",
-        "http",
-        "limits",
-        "priority",
-        "tls",
-    ],
+    known: &["listen", "tls", "state_dir", "log_dir", "max_processes"],
+    later: &["durable", "exit_on_failure", "http", "limits", "priority"],
     synonyms: &[
         ("address", "listen"),
         ("bind", "listen"),
         ("host", "listen"),
         ("port", "listen"),
+        ("ssl", "tls"),
+    ],
+};
+
+pub(super) const TLS: Section = Section {
+    name: "\"tls\"",
+    known: &["listen", "cert", "key", "client_ca"],
+    later: &[],
+    synonyms: &[
+        ("address", "listen"),
+        ("ca", "client_ca"),
+        ("cacert", "client_ca"),
+        ("certificate", "cert"),
+        ("port", "listen"),
+        ("private_key", "key"),
     ],
 };
 
@@ -129,7 +137,7 @@ pub(super) const LOG: Section = Section {
 };
 
 /// Every kind of map.
-pub(super) const ALL: [&Section; 6] = [&TOP, &SERVER, &POOL, &LIMITS, &SCALE, &LOG];
+pub(super) const ALL: [&Section; 7] = [&TOP, &SERVER, &TLS, &POOL, &LIMITS, &SCALE, &LOG];
 
 impl Section {
     /// The sentence about a key that this section does not have.
@@ -215,6 +223,9 @@ mod tests {
             (&LOG, "file"),
             (&LOG, "kept"),
             (&LIMITS, "memlock"),
+            (&SERVER, "ssl"),
+            (&TLS, "certificate"),
+            (&TLS, "ciphers"),
             (&TOP, "funtions"),
             (&TOP, "include"),
             (&TOP, "wor\nkers"),

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use indexmap::IndexMap;
 
-/// Gearman's port.
-pub const DEFAULT_PORT: u16 = 4730;
+use super::address::Address;
+use super::tree::Place;
 
 /// A whole file.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -23,7 +23,9 @@ pub struct Config {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Server {
     /// Where the job server listens; empty is the default, `127.0.0.1:4730`.
-    pub listen: Vec<Listen>,
+    pub listen: Vec<Address>,
+    /// Where and how TLS is spoken, besides.
+    pub tls: Option<Tls>,
     /// Where the daemon keeps its lock, its control socket and its logs. Relative to the file.
     pub state_dir: Option<PathBuf>,
     /// Where the workers' output goes; `<state_dir>/logs` by default. Relative to the file.
@@ -32,13 +34,35 @@ pub struct Server {
     pub max_processes: Option<u32>,
 }
 
-/// An address to listen on.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Listen {
-    /// A host name or address, and a port.
-    Tcp(String, u16),
-    /// A Unix socket's path, written `unix:/path`.
-    Unix(PathBuf),
+/// `server.tls:`, a listener of its own that speaks TLS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// Where it listens, each an [`Address::Tls`]. Never empty; `127.0.0.1:4731` unless said otherwise.
+    pub listen: Vec<Address>,
+    /// What it shows, and asks for.
+    pub files: PemFiles,
+    /// Where the file names them, for what is found wrong with them later.
+    pub places: PemPlaces,
+}
+
+/// The PEM files of TLS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PemFiles {
+    /// The server's certificate, and after it those between it and its CA. Relative to the file.
+    pub cert: PathBuf,
+    /// Its private key. Relative to the file.
+    pub key: PathBuf,
+    /// The CA that has to have signed the clients' certificates; without it none are asked for. Relative to the file.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// Where the file names its [`PemFiles`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the fields of PemFiles")]
+pub struct PemPlaces {
+    pub cert: Place,
+    pub key: Place,
+    pub client_ca: Place,
 }
 
 /// One entry of `functions:`, a pool of processes of one command.

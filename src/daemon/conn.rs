@@ -12,6 +12,7 @@ use tokio::net::{tcp, unix};
 
 use super::hub::{Hub, LINGER, Received, Touched};
 use super::peer::{BUSY_MAILBOX, Peer};
+use crate::tls::wire::Incoming;
 
 /// How much one read takes.
 const READ: usize = 64 << 10;
@@ -20,6 +21,8 @@ thread_local! {
     /// What a read brings is handed over before the task waits again, so that all connections of a thread share this buffer and an
     /// idle one has none.
     static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; READ]);
+    /// What one read meant, of a connection with TLS.
+    static PLAIN: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 /// The half of a socket that is read.
@@ -30,13 +33,23 @@ pub enum ReadHalf {
     Unix(unix::OwnedReadHalf),
 }
 
-/// Serves a connection until it ends.
-pub async fn serve(hub: Arc<Hub>, peer: Arc<Peer>, socket: ReadHalf) {
+/// What is spoken on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wire {
+    /// Gearman's protocol.
+    Plain,
+    /// The same in TLS; the peer has it.
+    Tls,
+}
+
+/// Serves a connection until it ends. `early` is what has been read of it already.
+pub async fn serve(hub: Arc<Hub>, peer: Arc<Peer>, socket: ReadHalf, wire: Wire, early: Vec<u8>) {
     let mut conn = Conn {
         hub,
         peer,
         socket,
-        partial: Vec::new(),
+        wire,
+        partial: early,
         need: 1,
         touched: Touched::default(),
     };
@@ -51,6 +64,7 @@ struct Conn {
     hub: Arc<Hub>,
     peer: Arc<Peer>,
     socket: ReadHalf,
+    wire: Wire,
     /// The beginning of a frame whose end has not come yet.
     partial: Vec<u8>,
     /// How many bytes of it are needed before it is worth looking again.
@@ -67,6 +81,11 @@ enum Next {
 impl Conn {
     async fn read_all(&mut self) {
         let peer = Arc::clone(&self.peer);
+        if self.wire == Wire::Tls
+            && (matches!(self.take_partial(), Next::End) || matches!(self.decrypt(&[]), Next::End))
+        {
+            return;
+        }
         loop {
             let read = tokio::select! {
                 biased;
@@ -116,7 +135,13 @@ impl Conn {
         BUFFER.with_borrow_mut(|buffer| {
             let mut into = ReadBuf::new(buffer);
             ready!(self.socket.poll_read(cx, &mut into))?;
-            Poll::Ready(Ok(self.take(into.filled())))
+            let bytes = into.filled();
+            Poll::Ready(Ok(match self.wire {
+                Wire::Plain => self.take(bytes),
+                // the end without TLS's own: nothing is cut that could be mistaken for whole, since a frame has its length in front
+                Wire::Tls if bytes.is_empty() => Next::End,
+                Wire::Tls => self.decrypt(bytes),
+            }))
         })
     }
 
@@ -124,12 +149,14 @@ impl Conn {
     /// can overtake the last answer.
     async fn say_goodbye(&mut self) {
         let peer = Arc::clone(&self.peer);
-        while peer.state().waiting > 0 {
-            if peer.write_when_ready().await.is_err() {
-                return;
+        for say_end in [Peer::end_tls, Peer::end_writing] {
+            while !peer.state().is_empty {
+                if peer.write_when_ready().await.is_err() {
+                    return;
+                }
             }
+            say_end(&peer);
         }
-        peer.end_writing();
         loop {
             let read = poll_fn(|cx| {
                 BUFFER.with_borrow_mut(|buffer| {
@@ -142,6 +169,22 @@ impl Conn {
                 return;
             }
         }
+    }
+
+    #[cold]
+    fn decrypt(&mut self, bytes: &[u8]) -> Next {
+        PLAIN.with_borrow_mut(|plain| {
+            plain.clear();
+            let incoming = self.peer.decrypt(bytes, plain);
+            let next = match plain.as_slice() {
+                [] => Next::Read,
+                plain => self.take(plain),
+            };
+            match incoming {
+                Incoming::Open => next,
+                Incoming::Ended => Next::End,
+            }
+        })
     }
 
     fn take(&mut self, bytes: &[u8]) -> Next {
@@ -159,6 +202,10 @@ impl Conn {
             };
         }
         self.partial.extend_from_slice(bytes);
+        self.take_partial()
+    }
+
+    fn take_partial(&mut self) -> Next {
         if self.partial.len() < self.need {
             return Next::Read;
         }

@@ -153,6 +153,14 @@ impl Hub {
         }
     }
 
+    /// The daemon ends: peers with TLS are told, so that they do not take it for a connection that somebody has cut.
+    pub(super) fn say_goodbye(&self) {
+        let peers: Vec<_> = self.lock().peers.values().cloned().collect();
+        for peer in peers {
+            peer.end_tls();
+        }
+    }
+
     /// From now on [`Signal::Demand`] is sent again.
     pub fn hear_demand(&self) {
         self.demand_is_told.store(false, Ordering::Release);

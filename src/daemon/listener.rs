@@ -8,14 +8,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::ServerConnection;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::runtime::Handle;
 
-use super::conn::{ReadHalf, serve};
+use super::conn::{ReadHalf, Wire, serve};
 use super::hub::Hub;
 use super::peer::{Origin, Peer, WriteHalf};
-use crate::config::Listen;
+use super::tls::{self, Certificates, Shaken};
+use crate::config::Address;
 use crate::jobs;
 
 /// How long accepting rests after an error that a new try does not mend, such as no descriptor left.
@@ -71,6 +73,8 @@ pub enum ListenError {
 pub enum Listener {
     /// TCP, and the address that it has.
     Tcp(std::net::TcpListener, SocketAddr),
+    /// The same for TLS.
+    Tls(std::net::TcpListener, SocketAddr),
     /// A Unix socket, and its path, which is removed in the end.
     Unix(StdUnixListener, PathBuf),
 }
@@ -80,17 +84,25 @@ impl Listener {
     ///
     /// # Errors
     /// A [`ListenError`] that names the address.
-    pub fn bind(listen: &Listen, options: SocketOptions) -> Result<Vec<Listener>, ListenError> {
+    pub fn bind(listen: &Address, options: SocketOptions) -> Result<Vec<Listener>, ListenError> {
         match listen {
-            Listen::Tcp(host, port) => {
-                let address = format!("{host}:{port}");
+            Address::Tcp(host, port) | Address::Tls(host, port) => {
+                let address = listen.to_string();
                 let resolved = (host.as_str(), *port).to_socket_addrs();
                 let resolved = resolved.map_err(|error| ListenError::Resolve {
                     address: address.clone(),
                     error,
                 })?;
                 let bound: Vec<_> = resolved
-                    .map(|to| bind_tcp(to, options).map_err(|error| refusal(to.to_string(), error)))
+                    .map(|to| {
+                        let bound = bind_tcp(to, options);
+                        let (socket, own) =
+                            bound.map_err(|error| refusal(to.to_string(), error))?;
+                        Ok(match listen.is_encrypted() {
+                            true => Listener::Tls(socket, own),
+                            false => Listener::Tcp(socket, own),
+                        })
+                    })
                     .collect();
                 // `localhost` may stand for ::1 too on a machine that has no IPv6: one address that works will do
                 match bound.iter().any(Result::is_ok) {
@@ -98,7 +110,7 @@ impl Listener {
                     false => bound.into_iter().collect(),
                 }
             }
-            Listen::Unix(path) => {
+            Address::Unix(path) => {
                 let bound = bind_unix(path, options)
                     .map_err(|error| refusal(format!("unix:{}", path.display()), error))?;
                 Ok(vec![bound])
@@ -110,6 +122,7 @@ impl Listener {
     pub fn address(&self) -> String {
         match self {
             Listener::Tcp(_, address) => address.to_string(),
+            Listener::Tls(_, address) => format!("tls://{address}"),
             Listener::Unix(_, path) => format!("unix:{}", path.display()),
         }
     }
@@ -117,7 +130,7 @@ impl Listener {
     /// The port, of a TCP socket.
     pub fn port(&self) -> Option<u16> {
         match self {
-            Listener::Tcp(_, address) => Some(address.port()),
+            Listener::Tcp(_, address) | Listener::Tls(_, address) => Some(address.port()),
             Listener::Unix(..) => None,
         }
     }
@@ -125,7 +138,7 @@ impl Listener {
     /// The path, of a Unix socket.
     pub fn path(&self) -> Option<PathBuf> {
         match self {
-            Listener::Tcp(..) => None,
+            Listener::Tcp(..) | Listener::Tls(..) => None,
             Listener::Unix(_, path) => Some(path.clone()),
         }
     }
@@ -136,14 +149,19 @@ impl Listener {
         hub: Arc<Hub>,
         threads: Vec<Handle>,
         options: SocketOptions,
+        certificates: Arc<Certificates>,
     ) -> io::Result<()> {
         let mut turn = 0;
         let mut next = || {
             turn += 1;
             threads[turn % threads.len()].clone()
         };
+        let wire = match self {
+            Listener::Tls(..) => Wire::Tls,
+            Listener::Tcp(..) | Listener::Unix(..) => Wire::Plain,
+        };
         match self {
-            Listener::Tcp(listener, _) => {
+            Listener::Tcp(listener, _) | Listener::Tls(listener, _) => {
                 let listener = TcpListener::from_std(listener)?;
                 let mut troubles = Troubles::default();
                 loop {
@@ -151,10 +169,17 @@ impl Listener {
                         Ok((stream, remote)) => {
                             troubles.end();
                             prepare(&stream, options);
-                            if let Ok(stream) = stream.into_std() {
-                                let hub = Arc::clone(&hub);
-                                next().spawn(async move { serve_tcp(hub, stream, remote).await });
-                            }
+                            let Ok(stream) = stream.into_std() else {
+                                continue;
+                            };
+                            let hub = Arc::clone(&hub);
+                            match wire {
+                                Wire::Plain => next().spawn(serve_plain(hub, stream, remote)),
+                                Wire::Tls => {
+                                    let certificates = Arc::clone(&certificates);
+                                    next().spawn(serve_tls(hub, stream, remote, certificates))
+                                }
+                            };
                         }
                         Err(error) => troubles.rest_after(&error).await,
                     }
@@ -205,10 +230,37 @@ impl Troubles {
     }
 }
 
-async fn serve_tcp(hub: Arc<Hub>, stream: std::net::TcpStream, remote: SocketAddr) {
+async fn serve_plain(hub: Arc<Hub>, stream: std::net::TcpStream, remote: SocketAddr) {
+    if let Ok(stream) = TcpStream::from_std(stream) {
+        serve_tcp(hub, stream, remote, None, Vec::new()).await;
+    }
+}
+
+async fn serve_tls(
+    hub: Arc<Hub>,
+    stream: std::net::TcpStream,
+    remote: SocketAddr,
+    certificates: Arc<Certificates>,
+) {
     let Ok(stream) = TcpStream::from_std(stream) else {
         return;
     };
+    // who listens for TLS has a certificate
+    let Some(config) = certificates.current() else {
+        return;
+    };
+    if let Some(Shaken { tls, early }) = tls::accept(&stream, remote, config).await {
+        serve_tcp(hub, stream, remote, Some(tls), early).await;
+    }
+}
+
+async fn serve_tcp(
+    hub: Arc<Hub>,
+    stream: TcpStream,
+    remote: SocketAddr,
+    tls: Option<Box<ServerConnection>>,
+    early: Vec<u8>,
+) {
     let Ok(local) = stream.local_addr() else {
         return;
     };
@@ -217,6 +269,10 @@ async fn serve_tcp(hub: Arc<Hub>, stream: std::net::TcpStream, remote: SocketAdd
         address: remote.ip().to_canonical().to_string(),
         reach: jobs::Reach::Network,
     };
+    let wire = match tls {
+        Some(_) => Wire::Tls,
+        None => Wire::Plain,
+    };
     let (read, write) = stream.into_split();
     let peer = hub.connect(from, |id| {
         Arc::new(Peer::new(
@@ -224,10 +280,11 @@ async fn serve_tcp(hub: Arc<Hub>, stream: std::net::TcpStream, remote: SocketAdd
             remote.to_string(),
             Origin::Tcp { local, remote },
             WriteHalf::Tcp(write),
+            tls,
         ))
     });
     tracing::debug!(peer = %peer.address, "connected");
-    serve(hub, peer, ReadHalf::Tcp(read)).await;
+    serve(hub, peer, ReadHalf::Tcp(read), wire, early).await;
 }
 
 async fn serve_unix(hub: Arc<Hub>, stream: std::os::unix::net::UnixStream) {
@@ -252,10 +309,11 @@ async fn serve_unix(hub: Arc<Hub>, stream: std::os::unix::net::UnixStream) {
             address,
             Origin::Unix { pid },
             WriteHalf::Unix(write),
+            None,
         ))
     });
     tracing::debug!(peer = %peer.address, "connected");
-    serve(hub, peer, ReadHalf::Unix(read)).await;
+    serve(hub, peer, ReadHalf::Unix(read), Wire::Plain, Vec::new()).await;
 }
 
 fn prepare(stream: &TcpStream, options: SocketOptions) {
@@ -277,7 +335,10 @@ fn prepare(stream: &TcpStream, options: SocketOptions) {
     }
 }
 
-fn bind_tcp(address: SocketAddr, options: SocketOptions) -> io::Result<Listener> {
+fn bind_tcp(
+    address: SocketAddr,
+    options: SocketOptions,
+) -> io::Result<(std::net::TcpListener, SocketAddr)> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM.nonblocking().cloexec(),
@@ -291,7 +352,7 @@ fn bind_tcp(address: SocketAddr, options: SocketOptions) -> io::Result<Listener>
     socket.listen(options.backlog)?;
     let listener = std::net::TcpListener::from(socket);
     let address = listener.local_addr()?;
-    Ok(Listener::Tcp(listener, address))
+    Ok((listener, address))
 }
 
 fn bind_unix(path: &Path, options: SocketOptions) -> io::Result<Listener> {

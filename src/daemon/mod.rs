@@ -15,6 +15,7 @@ mod run;
 pub mod settings;
 mod snapshot;
 mod spawn;
+pub mod tls;
 mod trace;
 mod watch;
 

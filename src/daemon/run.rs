@@ -19,8 +19,9 @@ use super::manager::{Flow, Happening, Manager, Parts};
 use super::settings::{Ground, Settings};
 use super::snapshot::Snapshooter;
 use super::spawn::Surroundings;
+use super::tls::Certificates;
 use super::watch::FileWatch;
-use crate::config::Listen;
+use crate::config::Address;
 use crate::http;
 use crate::jobs::Newcomers;
 use crate::pools::Stop;
@@ -77,7 +78,7 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
 /// Everything between the start and the end.
 fn serve(
     settings: Settings,
-    bound: Vec<(Listen, Listener)>,
+    bound: Vec<(Address, Listener)>,
     instance: String,
     guardian: Guardian,
     log: Log,
@@ -120,6 +121,7 @@ fn serve(
     let (to_manager, mut inbox) = mpsc::unbounded_channel();
     let (to_hub, mut from_hub) = mpsc::unbounded_channel();
     let hub = Arc::new(Hub::new(options, to_hub));
+    let certificates = Arc::new(Certificates::new(settings.tls));
 
     // from here on the manager's thread is this one, for the daemon's whole life: its children die with the thread that forks them
     runtime.block_on(async {
@@ -140,6 +142,8 @@ fn serve(
             logs,
             log,
             guardian,
+            certificates: Arc::clone(&certificates),
+            pem_files: settings.pem_files,
             surroundings,
             snapshooter: Snapshooter::new(addresses.clone(), settings.state_dir.display().to_string(), log_dir),
             happenings: to_manager,
@@ -155,8 +159,9 @@ fn serve(
         let mut listening = Vec::new();
         for (_, listener) in bound {
             let (hub, handles, sockets) = (Arc::clone(&hub), threads.clone(), settings.sockets);
+            let certificates = Arc::clone(&certificates);
             let task = threads[0].spawn(async move {
-                if let Err(error) = listener.accept(hub, handles, sockets).await {
+                if let Err(error) = listener.accept(hub, handles, sockets, certificates).await {
                     tracing::error!(%error, "cannot accept connections");
                 }
             });
@@ -206,6 +211,7 @@ fn serve(
             let jobs = if waiting == 1 { "job is" } else { "jobs are" };
             tracing::warn!("{waiting} waiting {jobs} given up: this version keeps the queue in memory");
         }
+        hub.say_goodbye();
         manager.finish();
         drop(watch);
         for path in sockets.iter().chain([&control_socket]) {
@@ -217,7 +223,7 @@ fn serve(
     })
 }
 
-fn bind(settings: &Settings) -> anyhow::Result<Vec<(Listen, Listener)>> {
+fn bind(settings: &Settings) -> anyhow::Result<Vec<(Address, Listener)>> {
     let mut bound = Vec::new();
     for listen in &settings.listen {
         let listeners = Listener::bind(listen, settings.sockets)?;

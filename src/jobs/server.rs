@@ -179,7 +179,9 @@ impl JobServer {
             return;
         };
         match why {
-            FrameError::Magic => self.error(key, b"INVALID_MAGIC", b"Request magic expected"),
+            FrameError::Magic | FrameError::Tls => {
+                self.error(key, b"INVALID_MAGIC", b"Request magic expected")
+            }
             FrameError::TooLarge(_) => {
                 self.error(key, b"INVALID_PACKET", why.to_string().as_bytes())
             }
