@@ -9,7 +9,8 @@ use clap::ArgAction;
 
 use super::ssl::SslArgs;
 use super::{Failure, absolute};
-use crate::config::{Address, DEFAULT_PORT};
+use crate::config::units::parse_size;
+use crate::config::{Address, DEFAULT_PORT, ServerLimits};
 use crate::daemon::listener::{Keepalive, SocketOptions};
 use crate::daemon::log::{LogTarget, Verbosity};
 use crate::daemon::settings::{Ground, LoadedFile, Settings};
@@ -25,6 +26,8 @@ Examples:
 The file is read again when it changes, on SIGHUP and by `gearpool reload`.
 SIGTERM and Ctrl-C let running jobs finish within their pool's stop_timeout; a second one ends at once.
 SIGUSR1 ends when all running jobs have ended.";
+
+const LIMITS: &str = "What clients and workers may take (see also server.limits of the file)";
 
 /// Run the job server, and the pools of a configuration file, in the foreground.
 #[derive(Debug, clap::Args)]
@@ -76,6 +79,24 @@ pub struct ServeArgs {
     /// The most descriptors, RLIMIT_NOFILE; the hard limit when not given
     #[arg(short, long, value_name = "N")]
     file_descriptors: Option<u64>,
+    /// The most connections at once [default: what the limit of descriptors leaves, less 4096 or a quarter]
+    #[arg(long, value_name = "N", help_heading = LIMITS)]
+    max_connections: Option<usize>,
+    /// The longest packet [default: 64MiB]
+    #[arg(long, value_name = "SIZE", help_heading = LIMITS, value_parser = size)]
+    max_packet: Option<u64>,
+    /// What may wait for one peer that does not read, before it is cut off [default: 128MiB]
+    #[arg(long, value_name = "SIZE", help_heading = LIMITS, value_parser = size)]
+    max_mailbox: Option<u64>,
+    /// What is kept for all peers that do not read or have sent half a packet [default: a quarter of the memory]
+    #[arg(long, value_name = "SIZE", help_heading = LIMITS, value_parser = size)]
+    max_buffers: Option<u64>,
+    /// What all jobs may take, past which a new one is refused [default: half of the memory]
+    #[arg(long, value_name = "SIZE", help_heading = LIMITS, value_parser = size)]
+    max_queued: Option<u64>,
+    /// How many jobs a function may have, unless `maxqueue` says otherwise [default: any number]
+    #[arg(long, value_name = "N", help_heading = LIMITS)]
+    max_queue: Option<u32>,
     /// Probe silent TCP connections
     #[arg(long)]
     keepalive: bool,
@@ -143,6 +164,7 @@ impl ServeArgs {
             listen: speech.listen,
             tls: speech.tls,
             pem_files: speech.pem_files,
+            limits: self.limits().or(server.limits),
             sockets: SocketOptions {
                 backlog: self.backlog,
                 keepalive: self.keepalive.then(|| Keepalive {
@@ -172,6 +194,18 @@ impl ServeArgs {
                 ..Options::default()
             },
         })
+    }
+
+    /// What the flags say of what peers may take.
+    fn limits(&self) -> ServerLimits {
+        ServerLimits {
+            connections: self.max_connections,
+            packet_size: self.max_packet,
+            mailbox: self.max_mailbox,
+            buffers: self.max_buffers,
+            queued_bytes: self.max_queued,
+            queue_length: self.max_queue,
+        }
     }
 
     /// What the flags say, else what the file says, else the default. `-p` alone changes the port of the default.
@@ -242,6 +276,11 @@ fn listen_address(address: &str, port: u16) -> Result<Address, Failure> {
         Ok(address) => Ok(address),
         Err(error) => Err(usage(&error)),
     }
+}
+
+/// `64MiB` and the like, as the file has them.
+fn size(text: &str) -> Result<u64, String> {
+    parse_size(text).ok_or_else(|| "a size like 64MiB, 512k or 1G is wanted".to_owned())
 }
 
 fn load(path: &Path) -> Result<LoadedFile, Failure> {

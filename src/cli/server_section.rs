@@ -58,8 +58,7 @@ fn section(path: &Path) -> Option<Server> {
         listen: addresses.iter().filter_map(|text| tcp(text)).collect(),
         state_dir: server.state_dir.map(|path| folder.join(path)),
         log_dir: server.log_dir.map(|path| folder.join(path)),
-        tls: None,
-        max_processes: None,
+        ..Server::default()
     })
 }
 

@@ -6,7 +6,7 @@ use super::keys::{self, Section};
 use super::pool::{Draft, Pools};
 use super::problem::{Problem, quote};
 use super::read::{Entry, Reader};
-use super::schema::{Config, PemFiles, PemPlaces, Server, Tls};
+use super::schema::{Config, PemFiles, PemPlaces, Server, ServerLimits, Tls};
 use super::tree::{Node, Place, Value};
 
 /// What the messages show when a file says nothing.
@@ -132,10 +132,30 @@ fn server(reader: &mut Reader, section: Entry<'_>) -> Server {
             "state_dir" => server.state_dir = reader.path(entry),
             "log_dir" => server.log_dir = reader.path(entry),
             "max_processes" => server.max_processes = reader.integer(entry, 1..=1_000_000),
+            "limits" => server.limits = limits(reader, entry),
             key => reader.problem(entry.key_place, keys::SERVER.unknown(key)),
         }
     }
     server
+}
+
+fn limits(reader: &mut Reader, section: Entry<'_>) -> ServerLimits {
+    let mut limits = ServerLimits::default();
+    for entry in reader
+        .entries(section, "{connections: 20000}")
+        .unwrap_or_default()
+    {
+        match entry.key {
+            "connections" => limits.connections = reader.integer(entry, 1..=100_000_000),
+            "packet_size" => limits.packet_size = reader.size(entry, 1 << 10..=1 << 31),
+            "mailbox" => limits.mailbox = reader.size(entry, 1 << 10..=1 << 40),
+            "buffers" => limits.buffers = reader.size(entry, 1 << 10..=1 << 50),
+            "queued_bytes" => limits.queued_bytes = reader.size(entry, 1 << 10..=1 << 50),
+            "queue_length" => limits.queue_length = reader.integer(entry, 0..=4_000_000_000),
+            key => reader.problem(entry.key_place, keys::SERVER_LIMITS.unknown(key)),
+        }
+    }
+    limits
 }
 
 /// What is spoken at the addresses of a list.

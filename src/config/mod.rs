@@ -26,7 +26,7 @@ pub use address::{Address, AddressError, DEFAULT_PORT, DEFAULT_TLS_PORT};
 pub use problem::{Problem, Problems};
 pub use schema::{
     Command, Config, Limits, Log, NoSignal, PemFiles, PemPlaces, Pool, Restart, Scale, Server,
-    Signal, Tls,
+    ServerLimits, Signal, Tls,
 };
 pub use tree::Place;
 

@@ -32,6 +32,39 @@ pub struct Server {
     pub log_dir: Option<PathBuf>,
     /// No more processes than this in all pools together.
     pub max_processes: Option<u32>,
+    /// What peers may take.
+    pub limits: ServerLimits,
+}
+
+/// `server.limits:`, what clients and workers may take of this machine; `None` is the default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ServerLimits {
+    /// Connections at once.
+    pub connections: Option<usize>,
+    /// The longest packet, in bytes.
+    pub packet_size: Option<u64>,
+    /// What waits for one peer that does not read, in bytes.
+    pub mailbox: Option<u64>,
+    /// What is kept for all peers that do not read, or send half a packet, in bytes.
+    pub buffers: Option<u64>,
+    /// What all jobs may take, in bytes.
+    pub queued_bytes: Option<u64>,
+    /// Jobs of one function.
+    pub queue_length: Option<u32>,
+}
+
+impl ServerLimits {
+    /// Takes what this does not say from `other`.
+    pub fn or(self, other: ServerLimits) -> ServerLimits {
+        ServerLimits {
+            connections: self.connections.or(other.connections),
+            packet_size: self.packet_size.or(other.packet_size),
+            mailbox: self.mailbox.or(other.mailbox),
+            buffers: self.buffers.or(other.buffers),
+            queued_bytes: self.queued_bytes.or(other.queued_bytes),
+            queue_length: self.queue_length.or(other.queue_length),
+        }
+    }
 }
 
 /// `server.tls:`, a listener of its own that speaks TLS.

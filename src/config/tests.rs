@@ -71,6 +71,7 @@ server:
   state_dir: state
   log_dir: /var/log/gearpool
   max_processes: 200
+  limits: {connections: 20000, packet_size: 1MiB, mailbox: 2M, buffers: 1G, queued_bytes: 4GiB, queue_length: 0}
 functions:
   a:
     cmd: "a ${HOME} {slot}"
@@ -133,6 +134,14 @@ functions:
             state_dir: Some("state".into()),
             log_dir: Some("/var/log/gearpool".into()),
             max_processes: Some(200),
+            limits: ServerLimits {
+                connections: Some(20_000),
+                packet_size: Some(1 << 20),
+                mailbox: Some(2 << 20),
+                buffers: Some(1 << 30),
+                queued_bytes: Some(4 << 30),
+                queue_length: Some(0),
+            },
         }
     );
     let vars = [
@@ -596,6 +605,7 @@ fn every_key_of_the_table_is_read() {
         "the top of the file" => format!("server: {{}}\n{key}: []"),
         "\"server\"" => format!("server: {{{key}: {{}}}}"),
         "a function" => format!("defaults: {{{key}: 5}}"),
+        "the \"limits\" of \"server\"" => format!("server: {{limits: {{{key}: []}}}}"),
         "\"tls\"" => format!("server: {{tls: {{{key}: []}}}}"),
         "\"limits\"" => format!("defaults: {{limits: {{{key}: []}}}}"),
         "\"scale\"" => format!("defaults: {{scale: {{{key}: []}}}}"),

@@ -11,7 +11,8 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::{tcp, unix};
 
 use super::hub::{Hub, LINGER, Received, Touched};
-use super::peer::{BUSY_MAILBOX, Peer};
+use super::limits::{Place, Share};
+use super::peer::Peer;
 use crate::tls::wire::Incoming;
 
 /// How much one read takes.
@@ -43,8 +44,16 @@ pub enum Wire {
 }
 
 /// Serves a connection until it ends. `early` is what has been read of it already.
-pub async fn serve(hub: Arc<Hub>, peer: Arc<Peer>, socket: ReadHalf, wire: Wire, early: Vec<u8>) {
+pub async fn serve(
+    hub: Arc<Hub>,
+    peer: Arc<Peer>,
+    socket: ReadHalf,
+    wire: Wire,
+    early: Vec<u8>,
+    place: Place,
+) {
     let mut conn = Conn {
+        share: hub.bounds().share(),
         hub,
         peer,
         socket,
@@ -58,6 +67,7 @@ pub async fn serve(hub: Arc<Hub>, peer: Arc<Peer>, socket: ReadHalf, wire: Wire,
     // a peer that has only closed its own direction still gets what it asked for
     let _ = tokio::time::timeout(LINGER, conn.say_goodbye()).await;
     tracing::debug!(peer = %conn.peer.address, "disconnected");
+    drop(place);
 }
 
 struct Conn {
@@ -69,6 +79,8 @@ struct Conn {
     partial: Vec<u8>,
     /// How many bytes of it are needed before it is worth looking again.
     need: usize,
+    /// What the peer takes of what all slow ones may: its part of a frame.
+    share: Share,
     touched: Touched,
 }
 
@@ -113,7 +125,7 @@ impl Conn {
             if !state.is_full {
                 return Next::Read;
             }
-            let written = match state.waiting > BUSY_MAILBOX {
+            let written = match state.is_busy {
                 true => peer.write_when_ready().await,
                 false => tokio::select! {
                     written = peer.write_when_ready() => written,
@@ -196,7 +208,7 @@ impl Conn {
                 Received::Used { used, need } => {
                     self.partial.extend_from_slice(&bytes[used..]);
                     self.need = need;
-                    Next::Read
+                    self.account()
                 }
                 Received::Hopeless => Next::End,
             };
@@ -205,9 +217,19 @@ impl Conn {
         self.take_partial()
     }
 
+    /// Counts what is kept of a frame that is not whole, and ends the connection if all such have too much. It grows with what has
+    /// come, whatever length was declared.
+    fn account(&mut self) -> Next {
+        if self.share.hold(self.partial.len()) {
+            return Next::Read;
+        }
+        tracing::warn!(peer = %self.peer.address, bytes = self.partial.len(), limit = "buffers", "closing a connection whose peer sends half a packet");
+        Next::End
+    }
+
     fn take_partial(&mut self) -> Next {
         if self.partial.len() < self.need {
-            return Next::Read;
+            return self.account();
         }
         match self
             .hub
@@ -217,7 +239,7 @@ impl Conn {
                 self.partial.drain(..used);
                 self.partial.shrink_to(READ.min(self.partial.len()));
                 self.need = need;
-                Next::Read
+                self.account()
             }
             Received::Hopeless => Next::End,
         }

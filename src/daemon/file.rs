@@ -222,6 +222,7 @@ fn fixed_at_the_start(old: &Server, new: &Server) -> Vec<&'static str> {
         state_dir,
         log_dir,
         max_processes: _,
+        limits,
     } = new;
     let place = |tls: &Option<Tls>| tls.as_ref().map(|tls| tls.listen.clone());
     let (new_place, old_place) = (place(tls), place(&old.tls));
@@ -234,6 +235,7 @@ fn fixed_at_the_start(old: &Server, new: &Server) -> Vec<&'static str> {
         (tls_key, new_place == old_place),
         ("server.state_dir", *state_dir == old.state_dir),
         ("server.log_dir", *log_dir == old.log_dir),
+        ("server.limits", *limits == old.limits),
     ];
     let changed = keys.into_iter().filter(|(_, is_same)| !is_same);
     changed.map(|(key, _)| key).collect()

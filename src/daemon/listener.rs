@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,10 +15,13 @@ use tokio::runtime::Handle;
 
 use super::conn::{ReadHalf, Wire, serve};
 use super::hub::Hub;
+use super::limits::Place;
 use super::peer::{Origin, Peer, WriteHalf};
 use super::tls::{self, Certificates, Shaken};
 use crate::config::Address;
 use crate::jobs;
+use crate::proto::Response;
+use crate::sys::net;
 
 /// How long accepting rests after an error that a new try does not mend, such as no descriptor left.
 const REST: Duration = Duration::from_millis(200);
@@ -167,17 +170,27 @@ impl Listener {
                 loop {
                     match listener.accept().await {
                         Ok((stream, remote)) => {
-                            troubles.end();
+                            let Some(place) = troubles.place(&hub, &stream) else {
+                                continue;
+                            };
                             prepare(&stream, options);
                             let Ok(stream) = stream.into_std() else {
                                 continue;
                             };
                             let hub = Arc::clone(&hub);
                             match wire {
-                                Wire::Plain => next().spawn(serve_plain(hub, stream, remote)),
+                                Wire::Plain => {
+                                    next().spawn(serve_plain(hub, stream, remote, place))
+                                }
                                 Wire::Tls => {
                                     let certificates = Arc::clone(&certificates);
-                                    next().spawn(serve_tls(hub, stream, remote, certificates))
+                                    next().spawn(serve_tls(
+                                        hub,
+                                        stream,
+                                        remote,
+                                        certificates,
+                                        place,
+                                    ))
                                 }
                             };
                         }
@@ -191,10 +204,12 @@ impl Listener {
                 loop {
                     match listener.accept().await {
                         Ok((stream, _)) => {
-                            troubles.end();
+                            let Some(place) = troubles.place(&hub, &stream) else {
+                                continue;
+                            };
                             if let Ok(stream) = stream.into_std() {
                                 let hub = Arc::clone(&hub);
-                                next().spawn(async move { serve_unix(hub, stream).await });
+                                next().spawn(serve_unix(hub, stream, place));
                             }
                         }
                         Err(error) => troubles.rest_after(&error).await,
@@ -205,13 +220,40 @@ impl Listener {
     }
 }
 
-/// Errors of accept(2): said once, not once a try.
+/// What keeps connections from being accepted: said once, not once a try.
 #[derive(Default)]
 struct Troubles {
     is_told: bool,
 }
 
 impl Troubles {
+    /// A place for a connection that has been accepted; if there is none, it is told so and will be closed.
+    fn place(&mut self, hub: &Hub, stream: &impl AsFd) -> Option<Place> {
+        let place = hub.bounds().place();
+        if place.is_some() {
+            self.end();
+            return place;
+        }
+        let connections = hub.bounds().limits.connections;
+        if !std::mem::replace(&mut self.is_told, true) {
+            tracing::error!(
+                connections,
+                "the limit of connections is reached: new ones are refused until others end; see --max-connections and server.limits"
+            );
+        }
+        let mut refusal = Vec::new();
+        let text = format!("this server has {connections} connections, which is its limit");
+        Response::Error {
+            code: b"TOO_MANY_CONNECTIONS",
+            text: text.as_bytes(),
+        }
+        .encode(&mut refusal);
+        // a new socket takes that much, and one that does not is closed all the same
+        let _ = net::send_now(stream.as_fd(), &refusal);
+        net::end_writing(stream.as_fd());
+        None
+    }
+
     async fn rest_after(&mut self, error: &io::Error) {
         // the peer was gone before it was accepted
         if error.kind() == io::ErrorKind::ConnectionAborted {
@@ -230,9 +272,9 @@ impl Troubles {
     }
 }
 
-async fn serve_plain(hub: Arc<Hub>, stream: std::net::TcpStream, remote: SocketAddr) {
+async fn serve_plain(hub: Arc<Hub>, stream: std::net::TcpStream, remote: SocketAddr, place: Place) {
     if let Ok(stream) = TcpStream::from_std(stream) {
-        serve_tcp(hub, stream, remote, None, Vec::new()).await;
+        serve_tcp(hub, stream, remote, None, Vec::new(), place).await;
     }
 }
 
@@ -241,6 +283,7 @@ async fn serve_tls(
     stream: std::net::TcpStream,
     remote: SocketAddr,
     certificates: Arc<Certificates>,
+    place: Place,
 ) {
     let Ok(stream) = TcpStream::from_std(stream) else {
         return;
@@ -250,7 +293,7 @@ async fn serve_tls(
         return;
     };
     if let Some(Shaken { tls, early }) = tls::accept(&stream, remote, config).await {
-        serve_tcp(hub, stream, remote, Some(tls), early).await;
+        serve_tcp(hub, stream, remote, Some(tls), early, place).await;
     }
 }
 
@@ -260,6 +303,7 @@ async fn serve_tcp(
     remote: SocketAddr,
     tls: Option<Box<ServerConnection>>,
     early: Vec<u8>,
+    place: Place,
 ) {
     let Ok(local) = stream.local_addr() else {
         return;
@@ -281,13 +325,14 @@ async fn serve_tcp(
             Origin::Tcp { local, remote },
             WriteHalf::Tcp(write),
             tls,
+            hub.bounds().share(),
         ))
     });
     tracing::debug!(peer = %peer.address, "connected");
-    serve(hub, peer, ReadHalf::Tcp(read), wire, early).await;
+    serve(hub, peer, ReadHalf::Tcp(read), wire, early, place).await;
 }
 
-async fn serve_unix(hub: Arc<Hub>, stream: std::os::unix::net::UnixStream) {
+async fn serve_unix(hub: Arc<Hub>, stream: std::os::unix::net::UnixStream, place: Place) {
     let Ok(stream) = UnixStream::from_std(stream) else {
         return;
     };
@@ -310,10 +355,19 @@ async fn serve_unix(hub: Arc<Hub>, stream: std::os::unix::net::UnixStream) {
             Origin::Unix { pid },
             WriteHalf::Unix(write),
             None,
+            hub.bounds().share(),
         ))
     });
     tracing::debug!(peer = %peer.address, "connected");
-    serve(hub, peer, ReadHalf::Unix(read), Wire::Plain, Vec::new()).await;
+    serve(
+        hub,
+        peer,
+        ReadHalf::Unix(read),
+        Wire::Plain,
+        Vec::new(),
+        place,
+    )
+    .await;
 }
 
 fn prepare(stream: &TcpStream, options: SocketOptions) {

@@ -10,15 +10,10 @@ use rustls::ServerConnection;
 use tokio::net::{tcp, unix};
 use tokio::sync::Notify;
 
+use super::limits::Share;
 use crate::jobs::ConnId;
 use crate::sys::net;
 use crate::tls::wire::{self, Incoming};
-
-/// A peer that does not read has at most this many bytes kept for it; past it the connection is closed.
-pub const MAX_MAILBOX: usize = 128 << 20;
-
-/// A peer with more than this many bytes to read is not read from until it has caught up.
-pub const BUSY_MAILBOX: usize = 64 << 20;
 
 /// A mailbox's buffer is given back when it is larger than this and empty.
 const KEEP: usize = 16 << 10;
@@ -62,7 +57,6 @@ pub enum WriteHalf {
     Unix(unix::OwnedWriteHalf),
 }
 
-#[derive(Default)]
 struct Mailbox {
     bytes: Vec<u8>,
     /// So many of them have been written.
@@ -71,13 +65,14 @@ struct Mailbox {
     is_closing: bool,
     /// The connection's TLS, if it speaks TLS.
     tls: Option<Box<ServerConnection>>,
+    /// What the peer takes of what all slow ones may: the waiting bytes while its socket is full.
+    share: Share,
 }
 
 /// Who writes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Writer {
     /// Whoever has put something in.
-    #[default]
     Anyone,
     /// The peer's own task, because the socket was full.
     Task,
@@ -93,6 +88,7 @@ impl Peer {
         origin: Origin,
         socket: WriteHalf,
         tls: Option<Box<ServerConnection>>,
+        share: Share,
     ) -> Peer {
         Peer {
             id,
@@ -100,8 +96,12 @@ impl Peer {
             origin,
             socket,
             mailbox: Mutex::new(Mailbox {
+                bytes: Vec::new(),
+                written: 0,
+                writer: Writer::Anyone,
+                is_closing: false,
                 tls,
-                ..Mailbox::default()
+                share,
             }),
             bell: Notify::new(),
         }
@@ -112,14 +112,15 @@ impl Peer {
         let mut mailbox = self.lock();
         match mailbox.writer {
             Writer::Nobody => false,
-            Writer::Task | Writer::Anyone if mailbox.waiting() + bytes.len() > MAX_MAILBOX => {
-                tracing::warn!(peer = %self.address, bytes = mailbox.waiting(), "closing a connection whose peer does not read");
-                mailbox.break_off();
-                self.bell.notify_one();
+            Writer::Task | Writer::Anyone
+                if mailbox.waiting() + bytes.len() > mailbox.share.limits().mailbox =>
+            {
+                self.cut_off(&mut mailbox, "mailbox");
                 false
             }
             Writer::Task => {
                 mailbox.bytes.extend_from_slice(bytes);
+                self.account(&mut mailbox);
                 false
             }
             Writer::Anyone => {
@@ -135,6 +136,23 @@ impl Peer {
         self.write_now(&mut self.lock());
     }
 
+    /// Counts what waits for a peer whose socket is full, and cuts it off if all of those have too much.
+    fn account(&self, mailbox: &mut Mailbox) {
+        let waiting = match mailbox.writer {
+            Writer::Task => mailbox.waiting(),
+            Writer::Anyone | Writer::Nobody => 0,
+        };
+        if !mailbox.share.hold(waiting) {
+            self.cut_off(mailbox, "buffers");
+        }
+    }
+
+    fn cut_off(&self, mailbox: &mut Mailbox, limit: &str) {
+        tracing::warn!(peer = %self.address, bytes = mailbox.waiting(), limit, "closing a connection whose peer does not read");
+        mailbox.break_off();
+        self.bell.notify_one();
+    }
+
     fn write_now(&self, mailbox: &mut Mailbox) {
         if mailbox.writer != Writer::Anyone {
             return;
@@ -144,6 +162,7 @@ impl Peer {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 mailbox.writer = Writer::Task;
                 self.bell.notify_one();
+                self.account(mailbox);
             }
             Err(_) => {
                 // the read side says the same in a moment, and ends the connection
@@ -199,7 +218,7 @@ impl Peer {
             is_closing: mailbox.is_closing,
             is_broken: mailbox.writer == Writer::Nobody,
             is_empty: mailbox.is_empty(),
-            waiting: mailbox.waiting(),
+            is_busy: mailbox.waiting() > mailbox.share.limits().mailbox / 2,
         }
     }
 
@@ -212,7 +231,10 @@ impl Peer {
         let mut mailbox = self.lock();
         match mailbox.write(|bytes| self.socket.try_write(bytes)) {
             Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.account(&mut mailbox);
+                return Ok(());
+            }
             Err(error) => {
                 mailbox.break_off();
                 return Err(error);
@@ -220,6 +242,7 @@ impl Peer {
         }
         if mailbox.writer == Writer::Task {
             mailbox.writer = Writer::Anyone;
+            self.account(&mut mailbox);
         }
         Ok(())
     }
@@ -245,8 +268,8 @@ pub(super) struct MailboxState {
     pub(super) is_broken: bool,
     /// Nothing is left to write.
     pub(super) is_empty: bool,
-    /// Bytes that are not written yet, before they are encrypted.
-    pub(super) waiting: usize,
+    /// So much waits for it that nothing more is read from it until it has caught up.
+    pub(super) is_busy: bool,
 }
 
 impl Mailbox {
@@ -290,11 +313,13 @@ impl Mailbox {
     }
 
     fn break_off(&mut self) {
-        *self = Mailbox {
-            writer: Writer::Nobody,
-            is_closing: true,
-            ..Mailbox::default()
-        };
+        self.bytes = Vec::new();
+        self.written = 0;
+        self.writer = Writer::Nobody;
+        self.is_closing = true;
+        self.tls = None;
+        // there is always room for nothing
+        let _ = self.share.hold(0);
     }
 }
 

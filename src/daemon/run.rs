@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 
 use super::file::ConfigFile;
 use super::hub::Hub;
+use super::limits::{Bounds, Limits};
 use super::listener::Listener;
 use super::log::Log;
 use super::logs::Logs;
@@ -45,15 +46,12 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
         .as_deref()
         .map(std::path::absolute)
         .transpose()?;
-    match settings.descriptors {
-        Some(limit) => {
-            net::set_descriptor_limit(limit)
-                .with_context(|| format!("cannot set the limit of descriptors to {limit}"))?;
-        }
-        None => {
-            net::raise_descriptor_limit();
-        }
-    }
+    let descriptors = match settings.descriptors {
+        Some(limit) => net::set_descriptor_limit(limit)
+            .with_context(|| format!("cannot set the limit of descriptors to {limit}"))?,
+        None => net::raise_descriptor_limit(),
+    };
+    let limits = Limits::new(settings.limits, descriptors);
     let bound = bind(&settings)?;
     // the lock is taken by the process that keeps it
     if settings.ground == Ground::Background {
@@ -69,7 +67,7 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
     let instance = format!("{:016x}", rand::random::<u64>());
     let guardian = Guardian::start(&instance).context("cannot start the guardian process")?;
 
-    let result = serve(settings, bound, instance, guardian, log);
+    let result = serve(settings, limits, bound, instance, guardian, log);
     drop(pid_file);
     drop(state);
     result
@@ -78,6 +76,7 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
 /// Everything between the start and the end.
 fn serve(
     settings: Settings,
+    limits: Limits,
     bound: Vec<(Address, Listener)>,
     instance: String,
     guardian: Guardian,
@@ -110,6 +109,8 @@ fn serve(
     // two seconds apart two starts have numbers that a million jobs a second do not bring together
     options.first_number = options.epoch.saturating_sub(FIRST_START) * 1_000_000 + 1;
     options.zone = jiff::tz::TimeZone::system();
+    options.max_queue = limits.queue_length;
+    options.max_queued_bytes = limits.queued_bytes;
     options.pid = std::process::id();
     options.verbosity = settings.verbosity.gearmand_name();
     if settings.config.is_some() {
@@ -120,7 +121,7 @@ fn serve(
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let (to_manager, mut inbox) = mpsc::unbounded_channel();
     let (to_hub, mut from_hub) = mpsc::unbounded_channel();
-    let hub = Arc::new(Hub::new(options, to_hub));
+    let hub = Arc::new(Hub::new(options, Bounds::new(limits), to_hub));
     let certificates = Arc::new(Certificates::new(settings.tls));
 
     // from here on the manager's thread is this one, for the daemon's whole life: its children die with the thread that forks them

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::listener::SocketOptions;
 use super::log::{LogTarget, Verbosity};
-use crate::config::{Address, Config, PemFiles};
+use crate::config::{Address, Config, PemFiles, ServerLimits};
 use crate::tls::Identity;
 
 /// Everything that `serve` was told. Flags have won over the file already.
@@ -20,6 +20,8 @@ pub struct Settings {
     pub sockets: SocketOptions,
     /// How many threads serve connections.
     pub threads: usize,
+    /// What peers may take.
+    pub limits: ServerLimits,
     /// RLIMIT_NOFILE; as high as it may go when not said.
     pub descriptors: Option<u64>,
     /// The file, when there is one.
