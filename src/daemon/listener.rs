@@ -231,8 +231,10 @@ impl Troubles {
 }
 
 async fn serve_plain(hub: Arc<Hub>, stream: std::net::TcpStream, remote: SocketAddr) {
-    if let Ok(stream) = TcpStream::from_std(stream) {
-        serve_tcp(hub, stream, remote, None, Vec::new()).await;
+    if let Ok(stream) = TcpStream::from_std(stream)
+        && let Ok((peer, read)) = meet(&hub, stream, remote, None)
+    {
+        serve(hub, peer, read, Wire::Plain, Vec::new()).await;
     }
 }
 
@@ -249,28 +251,24 @@ async fn serve_tls(
     let Some(config) = certificates.current() else {
         return;
     };
-    if let Some(Shaken { tls, early }) = tls::accept(&stream, remote, config).await {
-        serve_tcp(hub, stream, remote, Some(tls), early).await;
+    if let Some(Shaken { tls, early }) = tls::accept(&stream, remote, config).await
+        && let Ok((peer, read)) = meet(&hub, stream, remote, Some(tls))
+    {
+        serve(hub, peer, read, Wire::Tls, early).await;
     }
 }
 
-async fn serve_tcp(
-    hub: Arc<Hub>,
+/// Makes a TCP connection known to the job server.
+fn meet(
+    hub: &Hub,
     stream: TcpStream,
     remote: SocketAddr,
     tls: Option<Box<ServerConnection>>,
-    early: Vec<u8>,
-) {
-    let Ok(local) = stream.local_addr() else {
-        return;
-    };
+) -> io::Result<(Arc<Peer>, ReadHalf)> {
+    let local = stream.local_addr()?;
     let from = jobs::Peer {
         descriptor: stream.as_raw_fd(),
         address: remote.ip().to_canonical().to_string(),
-    };
-    let wire = match tls {
-        Some(_) => Wire::Tls,
-        None => Wire::Plain,
     };
     let (read, write) = stream.into_split();
     let peer = hub.connect(from, |id| {
@@ -283,7 +281,7 @@ async fn serve_tcp(
         ))
     });
     tracing::debug!(peer = %peer.address, "connected");
-    serve(hub, peer, ReadHalf::Tcp(read), wire, early).await;
+    Ok((peer, ReadHalf::Tcp(read)))
 }
 
 async fn serve_unix(hub: Arc<Hub>, stream: std::os::unix::net::UnixStream) {

@@ -135,6 +135,7 @@ impl Peer {
         self.write_now(&mut self.lock());
     }
 
+    #[inline]
     fn write_now(&self, mailbox: &mut Mailbox) {
         if mailbox.writer != Writer::Anyone {
             return;
@@ -259,6 +260,7 @@ impl Mailbox {
     }
 
     /// Writes until nothing is left, or `send` takes no more.
+    #[inline]
     fn write(&mut self, mut send: impl FnMut(&[u8]) -> io::Result<usize>) -> io::Result<()> {
         if self.tls.is_some() {
             return self.write_encrypted(send);
@@ -270,6 +272,7 @@ impl Mailbox {
         Ok(())
     }
 
+    #[cold]
     fn write_encrypted(&mut self, send: impl FnMut(&[u8]) -> io::Result<usize>) -> io::Result<()> {
         let Some(tls) = &mut self.tls else {
             return Ok(());
