@@ -273,8 +273,10 @@ impl Troubles {
 }
 
 async fn serve_plain(hub: Arc<Hub>, stream: std::net::TcpStream, remote: SocketAddr, place: Place) {
-    if let Ok(stream) = TcpStream::from_std(stream) {
-        serve_tcp(hub, stream, remote, None, Vec::new(), place).await;
+    if let Ok(stream) = TcpStream::from_std(stream)
+        && let Ok((peer, read)) = meet(&hub, stream, remote, None)
+    {
+        serve(hub, peer, read, Wire::Plain, Vec::new(), place).await;
     }
 }
 
@@ -292,30 +294,25 @@ async fn serve_tls(
     let Some(config) = certificates.current() else {
         return;
     };
-    if let Some(Shaken { tls, early }) = tls::accept(&stream, remote, config).await {
-        serve_tcp(hub, stream, remote, Some(tls), early, place).await;
+    if let Some(Shaken { tls, early }) = tls::accept(&stream, remote, config).await
+        && let Ok((peer, read)) = meet(&hub, stream, remote, Some(tls))
+    {
+        serve(hub, peer, read, Wire::Tls, early, place).await;
     }
 }
 
-async fn serve_tcp(
-    hub: Arc<Hub>,
+/// Makes a TCP connection known to the job server.
+fn meet(
+    hub: &Hub,
     stream: TcpStream,
     remote: SocketAddr,
     tls: Option<Box<ServerConnection>>,
-    early: Vec<u8>,
-    place: Place,
-) {
-    let Ok(local) = stream.local_addr() else {
-        return;
-    };
+) -> io::Result<(Arc<Peer>, ReadHalf)> {
+    let local = stream.local_addr()?;
     let from = jobs::Peer {
         descriptor: stream.as_raw_fd(),
         address: remote.ip().to_canonical().to_string(),
         reach: jobs::Reach::Network,
-    };
-    let wire = match tls {
-        Some(_) => Wire::Tls,
-        None => Wire::Plain,
     };
     let (read, write) = stream.into_split();
     let peer = hub.connect(from, |id| {
@@ -329,7 +326,7 @@ async fn serve_tcp(
         ))
     });
     tracing::debug!(peer = %peer.address, "connected");
-    serve(hub, peer, ReadHalf::Tcp(read), wire, early, place).await;
+    Ok((peer, ReadHalf::Tcp(read)))
 }
 
 async fn serve_unix(hub: Arc<Hub>, stream: std::os::unix::net::UnixStream, place: Place) {

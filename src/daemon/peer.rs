@@ -153,6 +153,7 @@ impl Peer {
         self.bell.notify_one();
     }
 
+    #[inline]
     fn write_now(&self, mailbox: &mut Mailbox) {
         if mailbox.writer != Writer::Anyone {
             return;
@@ -282,6 +283,7 @@ impl Mailbox {
     }
 
     /// Writes until nothing is left, or `send` takes no more.
+    #[inline]
     fn write(&mut self, mut send: impl FnMut(&[u8]) -> io::Result<usize>) -> io::Result<()> {
         if self.tls.is_some() {
             return self.write_encrypted(send);
@@ -293,6 +295,7 @@ impl Mailbox {
         Ok(())
     }
 
+    #[cold]
     fn write_encrypted(&mut self, send: impl FnMut(&[u8]) -> io::Result<usize>) -> io::Result<()> {
         let Some(tls) = &mut self.tls else {
             return Ok(());
