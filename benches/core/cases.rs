@@ -60,7 +60,7 @@ pub(crate) const CASES: &[Case] = &[
 ];
 
 /// Background jobs that nobody takes.
-fn submit(backlog: usize, functions: usize, uniques: bool) {
+pub(crate) fn submit(backlog: usize, functions: usize, uniques: bool) {
     let mut it = Setup::new();
     let client = it.connect();
     let mut packets = Packets::default();
@@ -87,7 +87,7 @@ fn submit(backlog: usize, functions: usize, uniques: bool) {
 }
 
 /// A worker of one function takes jobs and ends them, WORK_COMPLETE and GRAB_JOB in one piece.
-fn drain(more: usize, functions: usize) {
+pub(crate) fn drain(more: usize, functions: usize) {
     let mut it = Setup::new();
     let client = it.connect();
     it.fill(client, JOBS + more);
@@ -106,7 +106,7 @@ fn drain(more: usize, functions: usize) {
 }
 
 /// A client waits for each of its jobs; a worker is woken for it and goes to sleep again.
-fn foreground(workers: usize) {
+pub(crate) fn foreground(workers: usize) {
     let mut it = Setup::new();
     let client = it.connect();
     let [grab, sleep] = [Request::GrabJob(Grab::Plain), Request::PreSleep].map(encoded);

@@ -3,10 +3,13 @@
 //!     cargo run --release -p gearpool-core                # count, and compare with benches/core/instructions.txt
 //!     cargo run --release -p gearpool-core -- --record    # write that file
 //!
+//!     cargo run --release -p gearpool-core -- --plot      # draw docs/cost.svg: the cost against waiting jobs, workers and functions
+//!
 //! Each case runs as a process of its own under `valgrind --tool=callgrind`, which counts between entering and leaving [`counted`].
 //! The packets are decoded, the answers encoded, as the daemon does it; sockets, locks and the kernel are not in it.
 
 mod cases;
+mod plot;
 
 use std::fmt::Write as _;
 use std::process::{Command, ExitCode};
@@ -17,6 +20,8 @@ use cases::{CASES, Case};
 const TOLERANCE: f64 = 0.05;
 
 const RECORD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/instructions.txt");
+
+const PLOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/cost.svg");
 
 fn main() -> ExitCode {
     let argument = std::env::args().nth(1);
@@ -31,6 +36,12 @@ fn main() -> ExitCode {
             std::fs::write(RECORD, text).expect("the folder of this program is writable");
             ExitCode::SUCCESS
         }
+        Some("--plot") => {
+            let svg = plot::draw(|name| count(name) as f64 / cases::JOBS as f64);
+            std::fs::write(PLOT, svg).expect("the folder of documents is writable");
+            ExitCode::SUCCESS
+        }
+        Some(name) if plot::run(name) => ExitCode::SUCCESS,
         Some(name) => match CASES.iter().find(|case| case.name == name) {
             Some(case) => {
                 (case.run)();
