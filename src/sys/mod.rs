@@ -8,6 +8,7 @@
 
 pub mod background;
 pub mod child;
+pub mod core_dump;
 pub mod guardian;
 pub mod lifetime;
 pub mod lock;
@@ -16,6 +17,7 @@ pub mod peer;
 pub mod pipe;
 pub mod process;
 pub mod signal;
+pub mod syslog;
 pub mod user;
 
 use std::io;
