@@ -88,7 +88,10 @@ pub fn run(mut settings: Settings) -> anyhow::Result<()> {
         None => None,
     };
     let instance = format!("{:016x}", rand::random::<u64>());
-    let guardian = Guardian::start(&instance).context("cannot start the guardian process")?;
+    let guardian = match settings.config {
+        Some(_) => Some(Guardian::start(&instance).context("cannot start the guardian process")?),
+        None => None,
+    };
 
     let result = serve(settings, bound, instance, guardian, log, starting);
     drop(pid_file);
@@ -101,7 +104,7 @@ fn serve(
     settings: Settings,
     bound: Vec<(Listen, Listener)>,
     instance: String,
-    guardian: Guardian,
+    guardian: Option<Guardian>,
     log: Log,
     starting: Option<Starting>,
 ) -> anyhow::Result<()> {
