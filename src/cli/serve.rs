@@ -26,6 +26,9 @@ const PORT_VARIABLE: &str = "GEARMAND_PORT";
 /// More threads than this gain nothing: the job server itself is one.
 const MAX_THREADS: usize = 64;
 
+/// With fewer descriptors there is no room for its own, let alone for connections.
+const MIN_DESCRIPTORS: u64 = 64;
+
 const EXAMPLES: &str = "\
 Examples:
   gearpool serve                          a job server on 127.0.0.1:4730, as gearmand is
@@ -89,8 +92,8 @@ pub struct ServeArgs {
     /// How many connections may wait to be accepted [default: 1024]
     #[arg(short, long, value_name = "N")]
     backlog: Option<i32>,
-    /// The most descriptors, RLIMIT_NOFILE; the hard limit when not given
-    #[arg(short, long, value_name = "N")]
+    /// The most descriptors, RLIMIT_NOFILE, of which each connection is one; the hard limit when not given
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u64).range(MIN_DESCRIPTORS..))]
     file_descriptors: Option<u64>,
     /// Probe silent TCP connections
     #[arg(long)]
