@@ -1,7 +1,7 @@
 //! gearmand and Gearpool beside each other.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::fs::symlink;
 use std::os::unix::process::ExitStatusExt;
@@ -132,8 +132,19 @@ impl Server {
         let what = format!("gearmand {:?} to listen or to end", self.arguments);
         poll(&what, DEADLINE, || match self.running.ended() {
             Some(status) => Some(Start::Ends(code(status))),
-            None => self.connect().is_some().then_some(Start::Listens),
+            // one that is about to end may still have the port
+            None => self.answers().then_some(Start::Listens),
         })
+    }
+
+    fn answers(&self) -> bool {
+        let Some(mut stream) = self.connect() else {
+            return false;
+        };
+        let mut answer = [0; 3];
+        stream.write_all(b"version\n").is_ok()
+            && stream.read_exact(&mut answer).is_ok()
+            && answer == *b"OK "
     }
 
     /// Its exit code, or minus the signal that ended it.
