@@ -35,6 +35,9 @@ const GEARMANDS_PID_FILE: &str = "/var/gearmand.pid";
 /// How often a port or a folder is asked for that another server may be about to leave.
 const AGAIN: Duration = Duration::from_millis(100);
 
+/// The Unix second from which starts are counted in the numbers of handles, in 2026.
+const FIRST_START: u64 = 1_767_225_600;
+
 /// How many happenings are handled at once at most.
 const BATCH: usize = 1024;
 
@@ -56,6 +59,9 @@ pub fn run(mut settings: Settings) -> anyhow::Result<()> {
         None => {
             net::raise_descriptor_limit();
         }
+    }
+    if let Some(name) = &settings.user {
+        user::resolve(Some(name), None)?;
     }
     let deadline = Instant::now() + settings.program.patience();
     let bound = bind(&settings, deadline)?;
@@ -132,6 +138,9 @@ fn serve(
         .unwrap_or_default()
         .as_secs();
 
+    // two seconds apart two starts have numbers that a million jobs a second do not bring together
+    options.first_number = options.epoch.saturating_sub(FIRST_START) * 1_000_000 + 1;
+    options.zone = jiff::tz::TimeZone::system();
     options.pid = std::process::id();
     options.verbosity = settings.verbosity.gearmand_name();
     if settings.config.is_some() {
@@ -175,13 +184,15 @@ fn serve(
         let mut usr1 = signal(SignalKind::user_defined1())?;
 
         let threads = start_threads(settings.threads)?;
+        let mut listening = Vec::new();
         for (_, listener) in bound {
             let (hub, handles, sockets) = (Arc::clone(&hub), threads.clone(), settings.sockets);
-            threads[0].spawn(async move {
+            let task = threads[0].spawn(async move {
                 if let Err(error) = listener.accept(hub, handles, sockets).await {
                     tracing::error!(%error, "cannot accept connections");
                 }
             });
+            listening.push(task.abort_handle());
         }
         {
             let hub = Arc::clone(&hub);
@@ -197,7 +208,7 @@ fn serve(
         if let Some(starting) = starting {
             starting.ready().context("cannot leave the terminal")?;
         }
-        manager.start();
+        manager.start(listening);
         let mut batch = Vec::new();
         loop {
             let deadline = manager.next_deadline().map(|time| hub.instant(time));
