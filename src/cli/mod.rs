@@ -1,5 +1,6 @@
 //! The command line: one file a command, each with its arguments and a `run`.
 
+mod admin;
 mod check;
 mod client;
 mod control;
@@ -49,6 +50,7 @@ pub enum Command {
     Import(import::ImportArgs),
     Submit(submit::SubmitArgs),
     Work(work::WorkArgs),
+    Admin(admin::AdminArgs),
     Completions(generate::CompletionsArgs),
     Man(generate::ManArgs),
 }
@@ -87,6 +89,7 @@ impl Cli {
             Command::Import(args) => args.run(),
             Command::Submit(args) => args.run(),
             Command::Work(args) => args.run(),
+            Command::Admin(args) => args.run(),
             Command::Completions(args) => args.run(),
             Command::Man(args) => args.run(),
         }
