@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
 
+#[path = "daemon/addresses.rs"]
+mod addresses;
 #[path = "daemon/bad_input.rs"]
 mod bad_input;
 #[path = "daemon/control.rs"]

@@ -10,6 +10,8 @@ mod debian;
 mod life;
 #[path = "support/running.rs"]
 mod running;
+#[path = "gearmand_flags/tools.rs"]
+mod tools;
 
 use both::{Both, Start};
 
