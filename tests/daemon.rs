@@ -6,10 +6,14 @@
 mod addresses;
 #[path = "daemon/bad_input.rs"]
 mod bad_input;
+#[path = "daemon/breakages.rs"]
+mod breakages;
 #[path = "daemon/control.rs"]
 mod control;
 #[path = "daemon/crash.rs"]
 mod crash;
+#[path = "daemon/php_ends.rs"]
+mod php_ends;
 #[path = "daemon/reload.rs"]
 mod reload;
 #[path = "daemon/run.rs"]
