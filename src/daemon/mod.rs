@@ -9,6 +9,7 @@ pub mod listener;
 pub mod log;
 pub mod logs;
 mod manager;
+mod memory;
 pub mod paths;
 pub mod peer;
 mod run;

@@ -205,6 +205,7 @@ fn serve(
             None => tracing::info!("no configuration file: a plain job server, without pools"),
         }
 
+        super::memory::start()?;
         if let Some(starting) = starting {
             starting.ready().context("cannot leave the terminal")?;
         }

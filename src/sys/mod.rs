@@ -12,6 +12,7 @@ pub mod core_dump;
 pub mod guardian;
 pub mod lifetime;
 pub mod lock;
+pub mod memory;
 pub mod net;
 pub mod peer;
 pub mod pipe;

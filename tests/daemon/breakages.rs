@@ -139,9 +139,7 @@ fn memory(daemon: &Daemon, name: &str) -> u64 {
 
 /// The time that the daemon has had on a processor, in seconds.
 fn processor(daemon: &Daemon) -> f64 {
-    let stat = fs::read_to_string(format!("/proc/{}/schedstat", daemon.pid()));
     let tasks = fs::read_dir(format!("/proc/{}/task", daemon.pid())).unwrap();
-    drop(stat);
     tasks
         .map(|task| {
             let line = fs::read_to_string(task.unwrap().path().join("schedstat")).unwrap();
@@ -399,7 +397,7 @@ fn memory_is_given_back_after_a_drain() {
     let mut left = 0;
     until("the memory to be given back", || {
         left = memory(&daemon, "VmRSS").saturating_sub(before);
-        left < full / 4
+        left < full / 3
     });
     eprintln!("{full} KiB for {JOBS} jobs, {left} KiB left");
 }
