@@ -3,6 +3,7 @@
 pub(super) mod gearmand;
 mod refused;
 
+use std::fmt::Display;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
@@ -11,8 +12,10 @@ use std::time::Duration;
 use clap::ArgAction;
 
 use self::refused::Refused;
-use super::Failure;
-use crate::config::{DEFAULT_PORT, Listen};
+use super::ssl::SslArgs;
+use super::{Failure, absolute};
+use crate::config::units::parse_size;
+use crate::config::{Address, DEFAULT_PORT, ServerLimits};
 use crate::daemon::listener::{Keepalive, SocketOptions};
 use crate::daemon::log::{LogTarget, Verbosity};
 use crate::daemon::settings::{CoreDumps, Ground, LoadedFile, Program, Settings};
@@ -41,6 +44,8 @@ SIGUSR1 ends when all running jobs have ended.
 
 All flags of gearmand are taken. A copy of this program or a link to it by the name gearmand takes them with no command before
 them, and has gearmand's defaults: it listens on all addresses and logs to /var/log/gearmand.log.";
+
+const LIMITS: &str = "What clients and workers may take (see also server.limits of the file)";
 
 /// Run the job server, and the pools of a configuration file, in the foreground.
 #[derive(Debug, clap::Args)]
@@ -95,6 +100,24 @@ pub struct ServeArgs {
     /// The most descriptors, RLIMIT_NOFILE, of which each connection is one; the hard limit when not given
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u64).range(MIN_DESCRIPTORS..))]
     file_descriptors: Option<u64>,
+    /// The most connections at once [default: what the limit of descriptors leaves, less 4096 or a quarter]
+    #[arg(long, value_name = "N", help_heading = LIMITS)]
+    max_connections: Option<usize>,
+    /// The longest packet [default: 64MiB]
+    #[arg(long, value_name = "SIZE", help_heading = LIMITS, value_parser = size)]
+    max_packet: Option<u64>,
+    /// What may wait for one peer that does not read, before it is cut off [default: 128MiB]
+    #[arg(long, value_name = "SIZE", help_heading = LIMITS, value_parser = size)]
+    max_mailbox: Option<u64>,
+    /// What is kept for all peers that do not read or have sent half a packet [default: a quarter of the memory]
+    #[arg(long, value_name = "SIZE", help_heading = LIMITS, value_parser = size)]
+    max_buffers: Option<u64>,
+    /// What all jobs may take, past which a new one is refused [default: half of the memory]
+    #[arg(long, value_name = "SIZE", help_heading = LIMITS, value_parser = size)]
+    max_queued: Option<u64>,
+    /// How many jobs a function may have, unless `maxqueue` says otherwise [default: any number]
+    #[arg(long, value_name = "N", help_heading = LIMITS)]
+    max_queue: Option<u32>,
     /// Probe silent TCP connections
     #[arg(long)]
     keepalive: bool,
@@ -133,6 +156,8 @@ pub struct ServeArgs {
     /// The folder of the lock, the control socket and the logs [default: /var/lib/gearpool for root, else ~/.local/state/gearpool]
     #[arg(long, value_name = "DIR", env = "GEARPOOL_STATE_DIR")]
     state_dir: Option<PathBuf>,
+    #[command(flatten)]
+    ssl: SslArgs,
     /// Only look whether the command line is right, and end with 0 or 1
     #[arg(long, hide = true)]
     check_args: bool,
@@ -189,6 +214,12 @@ impl ServeArgs {
             threads: self.threads.or(file.threads),
             backlog: self.backlog.or(file.backlog),
             file_descriptors: self.file_descriptors.or(file.file_descriptors),
+            max_connections: self.max_connections.or(file.max_connections),
+            max_packet: self.max_packet.or(file.max_packet),
+            max_mailbox: self.max_mailbox.or(file.max_mailbox),
+            max_buffers: self.max_buffers.or(file.max_buffers),
+            max_queued: self.max_queued.or(file.max_queued),
+            max_queue: self.max_queue.or(file.max_queue),
             keepalive: self.keepalive || file.keepalive,
             keepalive_idle: self.keepalive_idle.or(file.keepalive_idle),
             keepalive_interval: self.keepalive_interval.or(file.keepalive_interval),
@@ -202,6 +233,7 @@ impl ServeArgs {
             http_port: self.http_port.or(file.http_port),
             refused: self.refused.or(file.refused),
             state_dir: self.state_dir.or(file.state_dir),
+            ssl: self.ssl.or(file.ssl),
             check_args: self.check_args || file.check_args,
             program: self.program,
         }
@@ -215,14 +247,15 @@ impl ServeArgs {
             .map(|file| file.config.server.clone())
             .unwrap_or_default();
         let listen = self.listen(&server.listen)?;
-        let port = listen.iter().find_map(|listen| match listen {
-            Listen::Tcp(_, port) => Some(*port),
-            Listen::Unix(_) => None,
-        });
+        let port = listen.iter().find_map(Address::port);
+        let speech = self.ssl.speech(listen, file.as_ref())?;
         let state_dir = absolute(paths::state_dir(self.state_dir.as_deref(), &server, port))?;
         Ok(Settings {
             program: self.program,
-            listen,
+            listen: speech.listen,
+            tls: speech.tls,
+            pem_files: speech.pem_files,
+            limits: self.limits().or(server.limits),
             sockets: SocketOptions {
                 backlog: self.backlog.unwrap_or(1024),
                 keepalive: self.keepalive.then(|| Keepalive {
@@ -270,8 +303,20 @@ impl ServeArgs {
         })
     }
 
+    /// What the flags say of what peers may take.
+    fn limits(&self) -> ServerLimits {
+        ServerLimits {
+            connections: self.max_connections,
+            packet_size: self.max_packet,
+            mailbox: self.max_mailbox,
+            buffers: self.max_buffers,
+            queued_bytes: self.max_queued,
+            queue_length: self.max_queue,
+        }
+    }
+
     /// What the flags say, else what the file says, else the default. A port alone changes the port of the default.
-    fn listen(&self, file: &[Listen]) -> Result<Vec<Listen>, Failure> {
+    fn listen(&self, file: &[Address]) -> Result<Vec<Address>, Failure> {
         let said = self.port()?;
         if self.listen.is_empty() && said.is_none() && !file.is_empty() {
             return Ok(file.to_vec());
@@ -284,11 +329,11 @@ impl ServeArgs {
                 .collect();
         }
         Ok(match self.program {
-            Program::Gearpool => vec![Listen::Tcp("127.0.0.1".to_owned(), port)],
+            Program::Gearpool => vec![Address::local(port)],
             Program::Gearmand => gearmand::EVERYWHERE
                 .into_iter()
                 .filter(|address| address.is_ipv4() || net::has_ipv6())
-                .map(|address| Listen::Tcp(address.to_string(), port))
+                .map(|address| Address::Tcp(address.to_string(), port))
                 .collect(),
         })
     }
@@ -361,13 +406,21 @@ impl ServeArgs {
 }
 
 /// gearmand's `-L` is an address without a port, which may be IPv6 without brackets.
-fn listen_address(address: &str, port: u16) -> Result<Listen, Failure> {
+fn listen_address(address: &str, port: u16) -> Result<Address, Failure> {
     if address.parse::<IpAddr>().is_ok() || !address.contains(':') {
-        return Ok(Listen::Tcp(address.to_owned(), port));
+        return Ok(Address::Tcp(address.to_owned(), port));
     }
-    address
-        .parse()
-        .map_err(|error| Failure::Usage(format!("--listen {address}: {error}")))
+    let usage = |error: &dyn Display| Failure::Usage(format!("--listen {address}: {error}"));
+    match Address::parse(address, Some(port)) {
+        Ok(Address::Tls(..)) => Err(usage(&"TLS takes server.tls in the file, or --ssl")),
+        Ok(address) => Ok(address),
+        Err(error) => Err(usage(&error)),
+    }
+}
+
+/// `64MiB` and the like, as the file has them.
+fn size(text: &str) -> Result<u64, String> {
+    parse_size(text).ok_or_else(|| "a size like 64MiB, 512k or 1G is wanted".to_owned())
 }
 
 /// gearmand's -1 is the system's value, and so is nothing.
@@ -379,11 +432,5 @@ fn seconds(count: Option<i32>) -> Option<Duration> {
 
 fn load(path: &Path) -> Result<LoadedFile, Failure> {
     let path = absolute(path.to_owned())?;
-    let (text, config) = file::read(&path).map_err(|error| Failure::Usage(error.to_string()))?;
-    Ok(LoadedFile { path, text, config })
-}
-
-fn absolute(path: PathBuf) -> Result<PathBuf, Failure> {
-    std::path::absolute(&path)
-        .map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))
+    file::read(&path).map_err(|error| Failure::Usage(error.to_string()))
 }

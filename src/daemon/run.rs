@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 
 use super::file::ConfigFile;
 use super::hub::Hub;
+use super::limits::{Bounds, Limits};
 use super::listener::{ListenError, Listener};
 use super::log::{Log, LogTarget};
 use super::logs::Logs;
@@ -19,8 +20,9 @@ use super::manager::{Flow, Happening, Manager, Parts};
 use super::settings::{CoreDumps, Ground, Program, Settings};
 use super::snapshot::Snapshooter;
 use super::spawn::Surroundings;
+use super::tls::Certificates;
 use super::watch::FileWatch;
-use crate::config::Listen;
+use crate::config::Address;
 use crate::http;
 use crate::jobs::Newcomers;
 use crate::pools::Stop;
@@ -51,15 +53,12 @@ pub fn run(mut settings: Settings) -> anyhow::Result<()> {
         .as_deref()
         .map(std::path::absolute)
         .transpose()?;
-    match settings.descriptors {
-        Some(limit) => {
-            net::set_descriptor_limit(limit)
-                .with_context(|| format!("cannot set the limit of descriptors to {limit}"))?;
-        }
-        None => {
-            net::raise_descriptor_limit();
-        }
-    }
+    let descriptors = match settings.descriptors {
+        Some(limit) => net::set_descriptor_limit(limit)
+            .with_context(|| format!("cannot set the limit of descriptors to {limit}"))?,
+        None => net::raise_descriptor_limit(),
+    };
+    let limits = Limits::new(settings.limits, descriptors);
     if let Some(name) = &settings.user {
         user::resolve(Some(name), None)?;
     }
@@ -99,7 +98,7 @@ pub fn run(mut settings: Settings) -> anyhow::Result<()> {
         None => None,
     };
 
-    let result = serve(settings, bound, instance, guardian, log, starting);
+    let result = serve(settings, limits, bound, instance, guardian, log, starting);
     drop(pid_file);
     drop(state);
     result
@@ -108,7 +107,8 @@ pub fn run(mut settings: Settings) -> anyhow::Result<()> {
 /// Everything between the start and the end.
 fn serve(
     settings: Settings,
-    bound: Vec<(Listen, Listener)>,
+    limits: Limits,
+    bound: Vec<(Address, Listener)>,
     instance: String,
     guardian: Option<Guardian>,
     log: Log,
@@ -141,6 +141,8 @@ fn serve(
     // two seconds apart two starts have numbers that a million jobs a second do not bring together
     options.first_number = options.epoch.saturating_sub(FIRST_START) * 1_000_000 + 1;
     options.zone = jiff::tz::TimeZone::system();
+    options.max_queue = limits.queue_length;
+    options.max_queued_bytes = limits.queued_bytes;
     options.pid = std::process::id();
     options.verbosity = settings.verbosity.gearmand_name();
     if settings.config.is_some() {
@@ -151,7 +153,8 @@ fn serve(
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let (to_manager, mut inbox) = mpsc::unbounded_channel();
     let (to_hub, mut from_hub) = mpsc::unbounded_channel();
-    let hub = Arc::new(Hub::new(options, to_hub));
+    let hub = Arc::new(Hub::new(options, Bounds::new(limits), to_hub));
+    let certificates = Arc::new(Certificates::new(settings.tls));
 
     // from here on the manager's thread is this one, for the daemon's whole life: its children die with the thread that forks them
     runtime.block_on(async {
@@ -172,6 +175,8 @@ fn serve(
             logs,
             log,
             guardian,
+            certificates: Arc::clone(&certificates),
+            pem_files: settings.pem_files,
             surroundings,
             snapshooter: Snapshooter::new(addresses.clone(), settings.state_dir.display().to_string(), log_dir.display().to_string()),
             happenings: to_manager,
@@ -187,8 +192,9 @@ fn serve(
         let mut listening = Vec::new();
         for (_, listener) in bound {
             let (hub, handles, sockets) = (Arc::clone(&hub), threads.clone(), settings.sockets);
+            let certificates = Arc::clone(&certificates);
             let task = threads[0].spawn(async move {
-                if let Err(error) = listener.accept(hub, handles, sockets).await {
+                if let Err(error) = listener.accept(hub, handles, sockets, certificates).await {
                     tracing::error!(%error, "cannot accept connections");
                 }
             });
@@ -205,7 +211,7 @@ fn serve(
             None => tracing::info!("no configuration file: a plain job server, without pools"),
         }
 
-        super::memory::start()?;
+        super::heap::start()?;
         if let Some(starting) = starting {
             starting.ready().context("cannot leave the terminal")?;
         }
@@ -242,6 +248,7 @@ fn serve(
             let jobs = if waiting == 1 { "job is" } else { "jobs are" };
             tracing::warn!("{waiting} waiting {jobs} given up: this version keeps the queue in memory");
         }
+        hub.say_goodbye();
         manager.finish();
         drop(watch);
         for path in sockets.iter().chain([&control_socket]) {
@@ -254,7 +261,7 @@ fn serve(
 }
 
 /// A server that takes gearmand's place waits for a port: a script that restarts it does not wait for the end of the one before.
-fn bind(settings: &Settings, deadline: Instant) -> Result<Vec<(Listen, Listener)>, ListenError> {
+fn bind(settings: &Settings, deadline: Instant) -> Result<Vec<(Address, Listener)>, ListenError> {
     loop {
         match bind_once(settings) {
             Err(ListenError::InUse(_)) if Instant::now() < deadline => std::thread::sleep(AGAIN),
@@ -263,7 +270,7 @@ fn bind(settings: &Settings, deadline: Instant) -> Result<Vec<(Listen, Listener)
     }
 }
 
-fn bind_once(settings: &Settings) -> Result<Vec<(Listen, Listener)>, ListenError> {
+fn bind_once(settings: &Settings) -> Result<Vec<(Address, Listener)>, ListenError> {
     let mut bound = Vec::new();
     for listen in &settings.listen {
         let listeners = Listener::bind(listen, settings.sockets)?;

@@ -10,6 +10,7 @@ pub mod background;
 pub mod child;
 pub mod core_dump;
 pub mod guardian;
+pub mod heap;
 pub mod lifetime;
 pub mod lock;
 pub mod memory;

@@ -36,12 +36,8 @@ const QUEUE_STORES: &[&str] = &[
     "store-queue-on-shutdown",
 ];
 
-/// What takes no TLS yet. Debian's gearmand is built without it and ignores these, so that passwords travel in the clear.
-const TLS: &[&str] = &["ssl", "ssl-ca-file", "ssl-certificate", "ssl-key"];
-
 const NO_STORE: &str = "gearpool has one queue, builtin, which is in memory; leave the flag out, or stay with gearmand where waiting \
                         background jobs must outlive the server";
-const NO_TLS: &str = "gearpool speaks no TLS; leave the flag out, and put a TLS proxy such as stunnel before the port";
 const NO_PROTOCOL: &str = "gearpool speaks Gearman's own protocol only; submit with any Gearman library, with `gearman` or with \
                            `gearpool submit`";
 
@@ -69,7 +65,6 @@ impl Refused {
             return refuse(&format!("protocol {protocol}"), NO_PROTOCOL);
         }
         match &self.flag {
-            Some(flag) if TLS.contains(&flag.as_str()) => refuse(flag, NO_TLS),
             Some(flag) => refuse(flag, NO_STORE),
             None => Ok(()),
         }
@@ -87,7 +82,7 @@ impl Refused {
 
 impl clap::FromArgMatches for Refused {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Refused, clap::Error> {
-        let mut given = QUEUE_STORES.iter().chain(TLS);
+        let mut given = QUEUE_STORES.iter();
         Ok(Refused {
             flag: given
                 .find(|flag| matches.contains_id(flag))
@@ -105,7 +100,7 @@ impl clap::FromArgMatches for Refused {
 
 impl clap::Args for Refused {
     fn augment_args(command: Command) -> Command {
-        let hidden = QUEUE_STORES.iter().chain(TLS);
+        let hidden = QUEUE_STORES.iter();
         command
             .arg(
                 Arg::new("queue-type")

@@ -4,7 +4,7 @@ use std::io;
 use std::thread;
 use std::time::Duration;
 
-use crate::sys::memory::{self, Memory};
+use crate::sys::heap::{self, Memory};
 
 /// How often it is looked at.
 const EVERY: Duration = Duration::from_secs(5);
@@ -21,10 +21,10 @@ pub(super) fn start() -> io::Result<()> {
     thread.spawn(|| {
         // what stays resident whatever is given back: code, stacks, half-used pages
         let mut floor = 0;
-        while let Some(before) = memory::now() {
+        while let Some(before) = heap::now() {
             if is_worth_it(before, floor) {
-                memory::give_back();
-                let Some(after) = memory::now() else { return };
+                heap::give_back();
+                let Some(after) = heap::now() else { return };
                 floor = after.resident.saturating_sub(after.used);
                 let given = before.resident.saturating_sub(after.resident) >> 20;
                 tracing::debug!("{given} MiB of memory given back");
