@@ -107,8 +107,10 @@ impl Listener {
                         })
                     })
                     .collect();
-                // `localhost` may stand for ::1 too on a machine that has no IPv6: one address that works will do
-                match bound.iter().any(Result::is_ok) {
+                // `localhost` may stand for ::1 too on a machine that has no IPv6: one address that works will do. But one that
+                // somebody else has would be missed: half of the clients would speak to him.
+                let is_taken = |one: &Result<_, _>| matches!(one, Err(ListenError::InUse(_)));
+                match bound.iter().any(Result::is_ok) && !bound.iter().any(is_taken) {
                     true => Ok(bound.into_iter().flatten().collect()),
                     false => bound.into_iter().collect(),
                 }
