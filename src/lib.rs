@@ -60,10 +60,11 @@
 //!    while the daemon lives. (The queue is in memory: surviving the daemon's own death is not built yet.)
 //! 4. The hub puts replies into mailboxes before it unlocks and writes sockets after, so packets to one peer keep the core's order.
 //!    There is no `.await` under the lock.
-//! 5. No process gets a stopping signal while it holds a job, unless its deadline has passed.
+//! 5. No process gets a stopping signal while it holds a job that somebody wants, unless its deadline has passed.
 //! 6. Intent lives in the file and in the operator's commands, state in the processes; only the supervisor's step connects them.
 //! 7. What comes from outside has a named bound: [`proto::frame::MAX_BODY`], [`proto::frame::MAX_LINE`], [`jobs::MAX_UNIQUE`],
-//!    [`jobs::MAX_FUNCTION`], [`daemon::peer::MAX_MAILBOX`], a pool's `max`, its log's `max_size`, its restarts' back-off.
+//!    [`jobs::MAX_FUNCTION`], [`max_queue`](jobs::Options::max_queue) and [`max_queued_bytes`](jobs::Options::max_queued_bytes),
+//!    [`daemon::peer::MAX_MAILBOX`], a pool's `max`, its log's `max_size`, its restarts' back-off.
 //! 8. No job waits while somebody who could take it is left asleep ([`jobs::JobServer::assert_invariants`] checks it).
 //!
 //! # Threads

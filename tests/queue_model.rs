@@ -2,6 +2,7 @@
 //!
 //! Random packets of several connections go to both. Each packet that the server sends must be one that the model expects, in its
 //! place; only NOOPs are judged by rules, and of several functions that a worker could be given a job of, the server may choose.
+//! Lines of admin text are answered at once, so they are compared where they are sent.
 //! `PROPTEST_CASES=10000` tries more.
 
 use std::collections::VecDeque;
@@ -46,6 +47,12 @@ enum Step {
     Quiesce,
     Unquiesce,
     Pass(u64),
+    /// `cancel job`: of all jobs that there ever were, this one.
+    Cancel(prop::sample::Index),
+    /// `drop function`.
+    Drop(usize),
+    /// `maxqueue`, with as many limits as there are.
+    MaxQueue(usize, Vec<u32>),
 }
 
 /// How a worker ends a job.
@@ -88,6 +95,10 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(Step::Quiesce),
         2 => Just(Step::Unquiesce),
         2 => prop_oneof![Just(10), Just(60), Just(1000)].prop_map(Step::Pass),
+        2 => job().prop_map(Step::Cancel),
+        1 => (0..FUNCTIONS.len()).prop_map(Step::Drop),
+        1 => (0..FUNCTIONS.len(), prop::collection::vec(0..5u32, 0..4))
+            .prop_map(|(function, limits)| Step::MaxQueue(function, limits)),
     ]
 }
 
@@ -104,7 +115,7 @@ struct Job {
     number: u64,
     function: usize,
     priority: Priority,
-    sameness: Vec<u8>,
+    unique: String,
     workload: Vec<u8>,
     at: At,
     background: bool,
@@ -121,18 +132,57 @@ struct Conn {
     /// Has asked for a job since the last one.
     is_settled: bool,
     is_told: bool,
-    excepted: Option<u64>,
+    excepted: Vec<u64>,
     /// Every job that it was given.
     given: Vec<u64>,
+}
+
+impl Conn {
+    fn can(&self, function: usize) -> bool {
+        self.abilities.iter().any(|it| it.0 == function)
+    }
+}
+
+/// What makes a job the same as another.
+fn sameness<'a>(unique: &'a str, workload: &'a [u8]) -> &'a [u8] {
+    match unique {
+        "-" => workload,
+        other => other.as_bytes(),
+    }
 }
 
 /// A packet as the model thinks of it.
 type Packet = (usize, Kind, Vec<Vec<u8>>);
 
+/// What the operator limits.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    retries: u32,
+    max_queue: u32,
+    max_queued_bytes: u64,
+}
+
+fn limits() -> impl Strategy<Value = Limits> {
+    let retries = prop_oneof![Just(0u32), Just(2)];
+    let max_queue = prop_oneof![3 => Just(0u32), 1 => 1..6u32];
+    let max_queued_bytes = prop_oneof![3 => Just(0u64), 1 => 1..20u64];
+    (retries, max_queue, max_queued_bytes).prop_map(|(retries, max_queue, max_queued_bytes)| {
+        Limits {
+            retries,
+            max_queue,
+            max_queued_bytes,
+        }
+    })
+}
+
 /// The jobs in the order in which they are to be given out, priorities aside.
 struct Model {
     now: Time,
-    retries: u32,
+    limits: Limits,
+    /// `maxqueue`, for high, normal and low.
+    own_limits: [Option<[u32; 3]>; FUNCTIONS.len()],
+    /// Which functions are listed.
+    is_named: [bool; FUNCTIONS.len()],
     jobs: VecDeque<Job>,
     peers: Vec<Conn>,
     next: u64,
@@ -143,10 +193,12 @@ struct Model {
 }
 
 impl Model {
-    fn new(retries: u32) -> Model {
+    fn new(limits: Limits) -> Model {
         Model {
             now: Time::ZERO,
-            retries,
+            limits,
+            own_limits: [None; FUNCTIONS.len()],
+            is_named: [false; FUNCTIONS.len()],
             jobs: VecDeque::new(),
             peers: vec![Conn::default(); CONNS],
             next: 1,
@@ -170,23 +222,25 @@ impl Model {
         due: Option<Time>,
     ) {
         let (priority, mode, function) = job;
-        let sameness = match unique {
-            "-" => workload,
-            other => other.as_bytes(),
-        };
+        self.is_named[function] = true;
         let same = self.jobs.iter().position(|job| {
             !unique.is_empty()
-                && !job.sameness.is_empty()
+                && !job.unique.is_empty()
                 && job.function == function
-                && job.sameness == sameness
+                && sameness(&job.unique, &job.workload) == sameness(unique, workload)
         });
+        if same.is_none()
+            && let Some(text) = self.refusal(function, priority, unique.len() + workload.len())
+        {
+            return self.say(from, Kind::Error, &[b"QUEUE_ERROR", text]);
+        }
         let at = same.unwrap_or_else(|| {
             let is_ahead = due.filter(|&due| due > self.now);
             self.jobs.push_back(Job {
                 number: self.next,
                 function,
                 priority,
-                sameness: sameness.to_vec(),
+                unique: unique.to_owned(),
                 workload: workload.to_vec(),
                 at: is_ahead.map_or(At::Waiting, At::Later),
                 background: false,
@@ -206,6 +260,44 @@ impl Model {
         }
         let number = job.number;
         self.say(from, Kind::JobCreated, &[&handle(number)]);
+    }
+
+    /// Why there is no room for a job of so many bytes.
+    fn refusal(&self, function: usize, priority: Priority, bytes: usize) -> Option<&'static [u8]> {
+        let own = self.own_limits[function].map(|limits| limits[priority as usize]);
+        let limit = own.unwrap_or(self.limits.max_queue);
+        let jobs = self.jobs.iter().filter(|job| job.function == function);
+        if limit > 0 && jobs.count() >= limit as usize {
+            return Some(b"Job queue is full");
+        }
+        let there = self
+            .jobs
+            .iter()
+            .map(|job| job.unique.len() + job.workload.len());
+        let most = self.limits.max_queued_bytes;
+        (most > 0 && (there.sum::<usize>() + bytes) as u64 > most).then_some(
+            b"the queued workloads have reached the limit of this server, try again later",
+        )
+    }
+
+    /// Gives up a job: its clients are told, and if a worker has it, it does it for nobody. Returns that worker.
+    fn cancel(&mut self, at: usize) -> Option<usize> {
+        let job = self.jobs[at].clone();
+        self.tell_end(&job, Kind::WorkFail, None);
+        match job.at {
+            At::Worker(worker, _) => {
+                self.waiting_foreground -= job.clients.len() as u64;
+                let job = &mut self.jobs[at];
+                job.clients.clear();
+                job.unique.clear();
+                job.background = false;
+                Some(worker)
+            }
+            At::Waiting | At::Later(_) => {
+                self.remove(at);
+                None
+            }
+        }
     }
 
     /// The jobs that this worker may be given: the first of each of its functions, of the highest priority that there is.
@@ -319,7 +411,7 @@ impl Model {
         let at = self.jobs.iter().position(|job| job.number == number);
         let at = at.expect("a job that a worker had");
         let job = &self.jobs[at];
-        if self.retries > 0 && job.runs >= self.retries {
+        if self.limits.retries > 0 && job.runs >= self.limits.retries {
             let job = self.remove(at).expect("it is there");
             self.tell_end(&job, Kind::WorkFail, None);
         } else if job.clients.is_empty() && !job.background {
@@ -401,10 +493,12 @@ struct World {
 }
 
 impl World {
-    fn new(retries: u32) -> World {
+    fn new(limits: Limits) -> World {
         let mut server = JobServer::new(Options {
             handle_prefix: "H:test".to_owned(),
-            job_retries: retries,
+            job_retries: limits.retries,
+            max_queue: limits.max_queue,
+            max_queued_bytes: limits.max_queued_bytes,
             ..Options::default()
         });
         let ids = (0..CONNS)
@@ -412,7 +506,7 @@ impl World {
             .collect();
         World {
             server,
-            model: Model::new(retries),
+            model: Model::new(limits),
             ids,
         }
     }
@@ -488,6 +582,7 @@ impl World {
                         self.tell(who, &Request::CanDoTimeout { function, timeout });
                     }
                 }
+                self.model.is_named[*function] = true;
                 let abilities = &mut self.model.peers[who].abilities;
                 match abilities.iter_mut().find(|it| it.0 == *function) {
                     Some(ability) => ability.1 = limit,
@@ -591,8 +686,76 @@ impl World {
                 let next = self.server.next_deadline();
                 prop_assert!(next.is_none_or(|next| next > self.model.now), "{next:?}");
             }
+            Step::Cancel(index) => {
+                let number = 1 + index.index(self.model.next as usize) as u64;
+                let at = self.model.jobs.iter().position(|job| job.number == number);
+                let answer = match at {
+                    Some(_) => "OK",
+                    None => "ERR UNKNOWN_JOB",
+                };
+                let worker = at.and_then(|at| self.model.cancel(at));
+                let line = format!("cancel job H:test:{number}");
+                self.ask(who, &line, answer)?;
+                let notices = self.server.outbox().notices();
+                let told = notices.iter().find_map(|notice| match notice {
+                    Notice::Cancelled { conn, number } => Some((*conn, *number)),
+                    _ => None,
+                });
+                let expected = worker.map(|worker| (self.ids[worker], number));
+                prop_assert_eq!(told, expected, "who is told that a job was cancelled");
+                if let Some(worker) = worker {
+                    let is_only = self.model.held(worker).count() == 1;
+                    prop_assert_eq!(self.server.runs_only(&[self.ids[worker]], number), is_only);
+                }
+            }
+            Step::Drop(function) => {
+                let model = &mut self.model;
+                let is_used = model.jobs.iter().any(|job| job.function == *function)
+                    || model.peers.iter().any(|peer| peer.can(*function));
+                let answer = match (model.is_named[*function], is_used) {
+                    (false, _) => "ERR function not found",
+                    (true, true) => "ERR there are still connected workers or executing clients",
+                    (true, false) => {
+                        model.is_named[*function] = false;
+                        model.own_limits[*function] = None;
+                        "OK"
+                    }
+                };
+                let line = format!("drop function {}", FUNCTIONS[*function]);
+                self.ask(who, &line, answer)?;
+            }
+            Step::MaxQueue(function, limits) => {
+                self.model.is_named[*function] = true;
+                self.model.own_limits[*function] = Some(match limits[..] {
+                    [] => [0; 3],
+                    [all] => [all; 3],
+                    [high, normal] => [high, normal, 0],
+                    [high, normal, low, ..] => [high, normal, low],
+                });
+                let words = limits.iter().map(|limit| format!(" {limit}"));
+                let line = format!(
+                    "maxqueue {}{}",
+                    FUNCTIONS[*function],
+                    words.collect::<String>()
+                );
+                self.ask(who, &line, "OK")?;
+            }
         }
         self.compare(must_wake)
+    }
+
+    /// Sends a line of admin text; its answer is the last thing that is said.
+    fn ask(&mut self, who: usize, line: &str, answer: &str) -> Result<(), TestCaseError> {
+        let (conn, frame) = (self.ids[who], Frame::Text(line.as_bytes()));
+        self.server.receive(self.model.now, conn, frame);
+        let (to, bytes) = self.server.outbox().sends().last().expect("an answer");
+        prop_assert_eq!(to, conn, "who is answered {}", line);
+        prop_assert!(
+            bytes.ends_with(format!("{answer}\r\n").as_bytes()),
+            "{line} is answered {:?}, not {answer}",
+            String::from_utf8_lossy(bytes)
+        );
+        Ok(())
     }
 
     fn end(&mut self, who: usize, number: u64, end: End) {
@@ -623,14 +786,17 @@ impl World {
             Some(job) => {
                 model.tell_end(&job, kind, data);
                 if kind == Kind::WorkException {
-                    model.peers[who].excepted = Some(number);
+                    model.peers[who].excepted.push(number);
                 }
             }
-            // the WORK_FAIL after a WORK_EXCEPTION
-            None if kind == Kind::WorkFail && model.peers[who].excepted == Some(number) => {
-                model.peers[who].excepted = None;
+            None => {
+                let excepted = &mut model.peers[who].excepted;
+                match excepted.iter().position(|&it| it == number) {
+                    // the WORK_FAIL after a WORK_EXCEPTION
+                    Some(at) if kind == Kind::WorkFail => drop(excepted.remove(at)),
+                    Some(_) | None => model.say(who, Kind::Error, &[b"JOB_NOT_FOUND", missing]),
+                }
             }
-            None => model.say(who, Kind::Error, &[b"JOB_NOT_FOUND", missing]),
         }
     }
 
@@ -684,7 +850,7 @@ impl World {
             Notice::Parked(conn) => self.ids.iter().position(|id| id == conn),
             Notice::Registered { .. }
             | Notice::Worked(_)
-            | Notice::Cancelled(_)
+            | Notice::Cancelled { .. }
             | Notice::Closed(_)
             | Notice::ShutDown(_) => None,
         };
@@ -697,7 +863,10 @@ impl World {
 
     fn compare_queues(&self) -> Result<(), TestCaseError> {
         let model = &self.model;
-        for load in self.server.function_loads(model.now) {
+        let loads = self.server.function_loads(model.now);
+        let listed = model.is_named.iter().filter(|&&is| is).count();
+        prop_assert_eq!(loads.len(), listed, "how many functions are listed");
+        for load in loads {
             let function = FUNCTIONS.iter().position(|&name| name == load.name);
             let function = function.expect("a function that was named");
             let jobs = || {
@@ -713,8 +882,7 @@ impl World {
             prop_assert_eq!(load.queued, queued, "what is queued of {}", load.name);
             let running = jobs().filter(|job| matches!(job.at, At::Worker(..)));
             prop_assert_eq!(load.running, running.count() as u64, "what runs");
-            let can = |peer: &&Conn| peer.abilities.iter().any(|it| it.0 == function);
-            let workers = model.peers.iter().filter(can).count();
+            let workers = model.peers.iter().filter(|peer| peer.can(function)).count();
             prop_assert_eq!(load.workers, workers as u64, "who can do {}", load.name);
         }
         Ok(())
@@ -762,8 +930,15 @@ fn packets(server: &mut JobServer) -> Vec<(ConnId, Kind, Vec<u8>)> {
     let mut all = Vec::new();
     for (conn, mut bytes) in server.outbox().sends() {
         while !bytes.is_empty() {
-            let Ok(Decoded::Frame(Frame::Packet { kind, body, .. }, length)) = decode(bytes) else {
-                panic!("what the server sends is whole packets");
+            let (kind, body, length) = match decode(bytes) {
+                Ok(Decoded::Frame(Frame::Packet { kind, body, .. }, length)) => {
+                    (kind, body, length)
+                }
+                Ok(Decoded::Frame(Frame::Text(_), length)) => {
+                    bytes = &bytes[length..];
+                    continue;
+                }
+                other => panic!("what the server sends is whole packets and lines: {other:?}"),
             };
             Response::parse(kind, body).expect("the server sends responses");
             let kind = Kind::from_number(kind).expect("a kind");
@@ -780,10 +955,10 @@ proptest! {
 
     #[test]
     fn the_queue_is_what_the_model_says(
-        retries in prop_oneof![Just(0u32), Just(2)],
+        limits in limits(),
         steps in prop::collection::vec((0..CONNS, step()), 0..120),
     ) {
-        let mut world = World::new(retries);
+        let mut world = World::new(limits);
         for (who, step) in &steps {
             world.step(*who, step)?;
         }

@@ -374,8 +374,14 @@ impl Manager {
                     self.events.push_back(Event::Parked { proc });
                 }
             }
-            Notice::Cancelled(conn) => {
-                if let Some(proc) = self.crew.owner(conn) {
+            Notice::Cancelled { conn, number } => {
+                // a connection may register and take a job before it has been looked at
+                self.adopt(std::mem::take(registered));
+                if let Some(proc) = self
+                    .crew
+                    .owner(conn)
+                    .filter(|&proc| self.gives_up(proc, number))
+                {
                     self.events.push_back(Event::Cancelled { proc });
                 }
             }
@@ -388,6 +394,20 @@ impl Manager {
                 }
             }
         }
+    }
+
+    /// Gives a process no more jobs if the cancelled one with this number is all that it runs: then stopping it cuts nothing that
+    /// anybody wants. A worker may have ended that job since, or have others beside it.
+    fn gives_up(&self, proc: ProcId, number: u64) -> bool {
+        self.crew.get(proc).is_some_and(|member| {
+            self.parts.hub.with(|server, now| {
+                let is_all = server.runs_only(&member.conns, number);
+                for &conn in member.conns.iter().filter(|_| is_all) {
+                    server.quiesce(now, conn);
+                }
+                is_all
+            })
+        })
     }
 
     /// Whether a quiesced process has nothing left to do: all of its connections are parked now, or it never had any and has not

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use tokio::net::UnixListener;
@@ -28,8 +28,8 @@ use crate::sys::guardian::Guardian;
 use crate::sys::lock::StateFolder;
 use crate::sys::{background, net, user};
 
-/// The Unix second from which starts are counted in the numbers of handles, in 2026.
-const FIRST_START: u64 = 1_767_225_600;
+/// From when the microseconds are counted that the numbers in handles begin with: 1 January 2026.
+const FIRST_START: Duration = Duration::from_secs(1_767_225_600);
 
 /// How many happenings are handled at once at most.
 const BATCH: usize = 1024;
@@ -101,13 +101,13 @@ fn serve(
     };
     let mut options = settings.jobs.clone();
     options.seed = rand::random();
-    options.epoch = SystemTime::now()
+    let unix = SystemTime::now()
         .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_secs();
-
-    // two seconds apart two starts have numbers that a million jobs a second do not bring together
-    options.first_number = options.epoch.saturating_sub(FIRST_START) * 1_000_000 + 1;
+        .unwrap_or_default();
+    options.epoch = unix.as_secs();
+    // the next start begins above what this one uses, unless this one takes more than a million jobs a second for all of its life
+    let since_2026 = unix.saturating_sub(FIRST_START).as_micros();
+    options.first_number = u64::try_from(since_2026).unwrap_or(0) + 1;
     options.zone = jiff::tz::TimeZone::system();
     options.pid = std::process::id();
     options.verbosity = settings.verbosity.gearmand_name();

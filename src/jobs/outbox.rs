@@ -33,8 +33,15 @@ pub enum Notice {
     Parked(ConnId),
     /// A connection has ended its first job.
     Worked(ConnId),
-    /// The job that a connection runs was cancelled: its worker works for nobody.
-    Cancelled(ConnId),
+    /// The job that a connection runs was cancelled: its worker works for nobody. May be old news, see [`JobServer::runs_only`].
+    ///
+    /// [`JobServer::runs_only`]: super::JobServer::runs_only
+    Cancelled {
+        /// The connection.
+        conn: ConnId,
+        /// The number in the job's handle.
+        number: u64,
+    },
     /// A connection is gone.
     Closed(ConnId),
     /// Somebody who may has asked the daemon to end.

@@ -260,12 +260,22 @@ impl JobServer {
         match self.jobs[job].place {
             Place::Worker { conn, .. } => {
                 self.disown(job);
-                let conn = self.conns[conn].id;
-                self.out.tell(Notice::Cancelled(conn));
+                let (conn, number) = (self.conns[conn].id, self.jobs[job].number);
+                self.out.tell(Notice::Cancelled { conn, number });
             }
             Place::Lane { .. } | Place::Later { .. } => self.drop_job(job),
         }
         true
+    }
+
+    /// Whether the job with this number is the one that these connections run, and the only one. To be asked, and answered with
+    /// [`JobServer::quiesce`], under one lock: the worker of a cancelled job may have another one by now, which is not to be cut.
+    pub fn runs_only(&self, conns: &[ConnId], number: u64) -> bool {
+        let held = conns
+            .iter()
+            .filter_map(|&conn| self.conns.key(conn))
+            .flat_map(|key| &self.conns[key].held);
+        held.map(|&job| self.jobs[job].number).eq([number])
     }
 
     /// How far away a peer may be, unless it is gone.

@@ -288,7 +288,7 @@ impl World {
                 }
             }
             // nobody cancels a job or ends the daemon by text here
-            Notice::Cancelled(_) | Notice::ShutDown(_) => {}
+            Notice::Cancelled { .. } | Notice::ShutDown(_) => {}
             Notice::Closed(conn) => {
                 registered.retain(|(other, _)| *other != conn);
                 if let Some(proc) = self.manager.crew.lose(conn) {
