@@ -119,6 +119,7 @@ struct Job {
     workload: Vec<u8>,
     at: At,
     background: bool,
+    is_cancelled: bool,
     runs: u32,
     clients: Vec<usize>,
 }
@@ -244,6 +245,7 @@ impl Model {
                 workload: workload.to_vec(),
                 at: is_ahead.map_or(At::Waiting, At::Later),
                 background: false,
+                is_cancelled: false,
                 runs: 0,
                 clients: Vec::new(),
             });
@@ -290,7 +292,7 @@ impl Model {
                 let job = &mut self.jobs[at];
                 job.clients.clear();
                 job.unique.clear();
-                job.background = false;
+                (job.background, job.is_cancelled) = (false, true);
                 Some(worker)
             }
             At::Waiting | At::Later(_) => {
@@ -688,7 +690,8 @@ impl World {
             }
             Step::Cancel(index) => {
                 let number = 1 + index.index(self.model.next as usize) as u64;
-                let at = self.model.jobs.iter().position(|job| job.number == number);
+                let is_it = |job: &Job| job.number == number && !job.is_cancelled;
+                let at = self.model.jobs.iter().position(is_it);
                 let answer = match at {
                     Some(_) => "OK",
                     None => "ERR UNKNOWN_JOB",
@@ -698,15 +701,11 @@ impl World {
                 self.ask(who, &line, answer)?;
                 let notices = self.server.outbox().notices();
                 let told = notices.iter().find_map(|notice| match notice {
-                    Notice::Cancelled { conn, number } => Some((*conn, *number)),
+                    Notice::Cancelled(conn) => Some(*conn),
                     _ => None,
                 });
-                let expected = worker.map(|worker| (self.ids[worker], number));
+                let expected = worker.map(|worker| self.ids[worker]);
                 prop_assert_eq!(told, expected, "who is told that a job was cancelled");
-                if let Some(worker) = worker {
-                    let is_only = self.model.held(worker).count() == 1;
-                    prop_assert_eq!(self.server.runs_only(&[self.ids[worker]], number), is_only);
-                }
             }
             Step::Drop(function) => {
                 let model = &mut self.model;
@@ -850,7 +849,7 @@ impl World {
             Notice::Parked(conn) => self.ids.iter().position(|id| id == conn),
             Notice::Registered { .. }
             | Notice::Worked(_)
-            | Notice::Cancelled { .. }
+            | Notice::Cancelled(_)
             | Notice::Closed(_)
             | Notice::ShutDown(_) => None,
         };
@@ -858,6 +857,11 @@ impl World {
         prop_assert_eq!(&parked, &self.model.parked, "who is parked");
         self.model.parked.clear();
         out.clear();
+        for (who, &id) in self.ids.iter().enumerate() {
+            let mut held = self.model.held(who).peekable();
+            let for_nobody = held.peek().is_some() && held.all(|job| job.is_cancelled);
+            prop_assert_eq!(self.server.works_for_nobody(&[id]), for_nobody);
+        }
         self.compare_queues()
     }
 

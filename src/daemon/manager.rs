@@ -218,11 +218,11 @@ impl Manager {
     /// Gives the supervisor its events, and carries out what it answers, until there is nothing left.
     fn work_off(&mut self) {
         while let Some(event) = self.events.pop_front() {
-            // it is put in whenever the process may be parked now, and an event before it may have given the process jobs again
-            if let Event::Parked { proc } = event
-                && !self.is_parked(proc)
-            {
-                continue;
+            // they are put in whenever it may be so, and an event before them may have given the process jobs again
+            match event {
+                Event::Parked { proc } if !self.is_parked(proc) => continue,
+                Event::Cancelled { proc } if !self.works_for_nobody(proc) => continue,
+                _ => {}
             }
             let now = self.parts.hub.now();
             for action in self.supervisor.handle(now, event) {
@@ -374,14 +374,10 @@ impl Manager {
                     self.events.push_back(Event::Parked { proc });
                 }
             }
-            Notice::Cancelled { conn, number } => {
+            Notice::Cancelled(conn) => {
                 // a connection may register and take a job before it has been looked at
                 self.adopt(std::mem::take(registered));
-                if let Some(proc) = self
-                    .crew
-                    .owner(conn)
-                    .filter(|&proc| self.gives_up(proc, number))
-                {
+                if let Some(proc) = self.crew.owner(conn) {
                     self.events.push_back(Event::Cancelled { proc });
                 }
             }
@@ -396,16 +392,19 @@ impl Manager {
         }
     }
 
-    /// Gives a process no more jobs if the cancelled one with this number is all that it runs: then stopping it cuts nothing that
-    /// anybody wants. A worker may have ended that job since, or have others beside it.
-    fn gives_up(&self, proc: ProcId, number: u64) -> bool {
-        self.crew.get(proc).is_some_and(|member| {
+    /// Whether a process runs cancelled jobs and no others, so that stopping it cuts nothing that anybody wants. If so it is given no
+    /// more under the same lock: a worker may be about to end such a job, and to ask for another.
+    fn works_for_nobody(&self, proc: ProcId) -> bool {
+        let member = self.crew.get(proc);
+        // what a process that was only guessed does may be on connections that are not known
+        let known = member.filter(|member| member.registration != Registration::Guessed);
+        known.is_some_and(|member| {
             self.parts.hub.with(|server, now| {
-                let is_all = server.runs_only(&member.conns, number);
-                for &conn in member.conns.iter().filter(|_| is_all) {
+                let is_so = server.works_for_nobody(&member.conns);
+                for &conn in member.conns.iter().filter(|_| is_so) {
                     server.quiesce(now, conn);
                 }
-                is_all
+                is_so
             })
         })
     }

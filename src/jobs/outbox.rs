@@ -33,15 +33,9 @@ pub enum Notice {
     Parked(ConnId),
     /// A connection has ended its first job.
     Worked(ConnId),
-    /// The job that a connection runs was cancelled: its worker works for nobody. May be old news, see [`JobServer::runs_only`].
-    ///
-    /// [`JobServer::runs_only`]: super::JobServer::runs_only
-    Cancelled {
-        /// The connection.
-        conn: ConnId,
-        /// The number in the job's handle.
-        number: u64,
-    },
+    /// A job that a connection runs was cancelled. Old news once its worker has ended it, so see
+    /// [`works_for_nobody`](super::JobServer::works_for_nobody).
+    Cancelled(ConnId),
     /// A connection is gone.
     Closed(ConnId),
     /// Somebody who may has asked the daemon to end.
