@@ -282,7 +282,7 @@ fn the_address_is_a_flag_or_in_the_environment() {
 fn wrong_command_lines() {
     let table: &[(&[&str], &str)] = &[
         (&["submit"], "which function?"),
-        (&["submit", "-h", "web1:x", "f", "w"], "has no port"),
+        (&["submit", "-h", "web1:x", "f", "w"], "a port is a number"),
         (&["submit", "-n", "f", "w"], "standard input"),
         (&["submit", "-I", "-L", "f", "w"], "cannot be used with"),
         (&["work", "-f", "f"], "<COMMAND>"),

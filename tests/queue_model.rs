@@ -15,6 +15,8 @@ use proptest::prelude::*;
 
 const CONNS: usize = 4;
 const FUNCTIONS: [&str; 2] = ["f", "g"];
+/// What a job counts besides its unique and its workload, in bytes.
+const OWN: usize = 250;
 const UNIQUES: [&str; 4] = ["", "u", "v", "-"];
 
 /// One thing that happens. Jobs are meant by their place in a list, so that most of what is tried makes sense.
@@ -166,7 +168,7 @@ struct Limits {
 fn limits() -> impl Strategy<Value = Limits> {
     let retries = prop_oneof![Just(0u32), Just(2)];
     let max_queue = prop_oneof![3 => Just(0u32), 1 => 1..6u32];
-    let max_queued_bytes = prop_oneof![3 => Just(0u64), 1 => 1..20u64];
+    let max_queued_bytes = prop_oneof![3 => Just(0u64), 1 => 1..2000u64];
     (retries, max_queue, max_queued_bytes).prop_map(|(retries, max_queue, max_queued_bytes)| {
         Limits {
             retries,
@@ -275,9 +277,9 @@ impl Model {
         let there = self
             .jobs
             .iter()
-            .map(|job| job.unique.len() + job.workload.len());
+            .map(|job| OWN + job.unique.len() + job.workload.len());
         let most = self.limits.max_queued_bytes;
-        (most > 0 && (there.sum::<usize>() + bytes) as u64 > most).then_some(
+        (most > 0 && (there.sum::<usize>() + OWN + bytes) as u64 > most).then_some(
             b"the queued workloads have reached the limit of this server, try again later",
         )
     }

@@ -11,13 +11,14 @@ mod pool_slot;
 mod serve;
 mod server_section;
 mod servers;
+mod ssl;
 mod status;
 mod submit;
 pub mod terminal;
 mod work;
 
 use std::ffi::{OsStr, OsString};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
 
@@ -89,6 +90,11 @@ impl Cli {
             Command::Man(args) => args.run(),
         }
     }
+}
+
+fn absolute(path: PathBuf) -> Result<PathBuf, Failure> {
+    std::path::absolute(&path)
+        .map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))
 }
 
 /// Why a command did not do its work.

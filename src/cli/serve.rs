@@ -1,13 +1,16 @@
 //! `gearpool serve`: run the job server and the pools, in the foreground.
 
+use std::fmt::Display;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::ArgAction;
 
-use super::Failure;
-use crate::config::{DEFAULT_PORT, Listen};
+use super::ssl::SslArgs;
+use super::{Failure, absolute};
+use crate::config::units::parse_size;
+use crate::config::{Address, DEFAULT_PORT, ServerLimits};
 use crate::daemon::listener::{Keepalive, SocketOptions};
 use crate::daemon::log::{LogTarget, Verbosity};
 use crate::daemon::settings::{Ground, LoadedFile, Settings};
@@ -23,6 +26,8 @@ Examples:
 The file is read again when it changes, on SIGHUP and by `gearpool reload`.
 SIGTERM and Ctrl-C let running jobs finish within their pool's stop_timeout; a second one ends at once.
 SIGUSR1 ends when all running jobs have ended.";
+
+const LIMITS: &str = "What clients and workers may take (see also server.limits of the file)";
 
 /// Run the job server, and the pools of a configuration file, in the foreground.
 #[derive(Debug, clap::Args)]
@@ -74,6 +79,24 @@ pub struct ServeArgs {
     /// The most descriptors, RLIMIT_NOFILE; the hard limit when not given
     #[arg(short, long, value_name = "N")]
     file_descriptors: Option<u64>,
+    /// The most connections at once [default: what the limit of descriptors leaves, less 4096 or a quarter]
+    #[arg(long, value_name = "N", help_heading = LIMITS)]
+    max_connections: Option<usize>,
+    /// The longest packet [default: 64MiB]
+    #[arg(long, value_name = "SIZE", help_heading = LIMITS, value_parser = size)]
+    max_packet: Option<u64>,
+    /// What may wait for one peer that does not read, before it is cut off [default: 128MiB]
+    #[arg(long, value_name = "SIZE", help_heading = LIMITS, value_parser = size)]
+    max_mailbox: Option<u64>,
+    /// What is kept for all peers that do not read or have sent half a packet [default: a quarter of the memory]
+    #[arg(long, value_name = "SIZE", help_heading = LIMITS, value_parser = size)]
+    max_buffers: Option<u64>,
+    /// What all jobs may take, past which a new one is refused [default: half of the memory]
+    #[arg(long, value_name = "SIZE", help_heading = LIMITS, value_parser = size)]
+    max_queued: Option<u64>,
+    /// How many jobs a function may have, unless `maxqueue` says otherwise [default: any number]
+    #[arg(long, value_name = "N", help_heading = LIMITS)]
+    max_queue: Option<u32>,
     /// Probe silent TCP connections
     #[arg(long)]
     keepalive: bool,
@@ -103,6 +126,8 @@ pub struct ServeArgs {
     /// The folder of the lock, the control socket and the logs [default: /var/lib/gearpool for root, else ~/.local/state/gearpool]
     #[arg(long, value_name = "DIR", env = "GEARPOOL_STATE_DIR")]
     state_dir: Option<PathBuf>,
+    #[command(flatten)]
+    ssl: SslArgs,
     /// Only look whether the command line is right
     #[arg(long, hide = true)]
     check_args: bool,
@@ -129,16 +154,17 @@ impl ServeArgs {
             .map(|file| file.config.server.clone())
             .unwrap_or_default();
         let listen = self.listen(&server.listen)?;
-        let port = listen.iter().find_map(|listen| match listen {
-            Listen::Tcp(_, port) => Some(*port),
-            Listen::Unix(_) => None,
-        });
+        let port = listen.iter().find_map(Address::port);
+        let speech = self.ssl.speech(listen, file.as_ref())?;
         let state_dir = absolute(paths::state_dir(self.state_dir.as_deref(), &server, port))?;
         let log_dir = server
             .log_dir
             .unwrap_or_else(|| paths::default_log_dir(&state_dir));
         Ok(Settings {
-            listen,
+            listen: speech.listen,
+            tls: speech.tls,
+            pem_files: speech.pem_files,
+            limits: self.limits().or(server.limits),
             sockets: SocketOptions {
                 backlog: self.backlog,
                 keepalive: self.keepalive.then(|| Keepalive {
@@ -170,14 +196,26 @@ impl ServeArgs {
         })
     }
 
+    /// What the flags say of what peers may take.
+    fn limits(&self) -> ServerLimits {
+        ServerLimits {
+            connections: self.max_connections,
+            packet_size: self.max_packet,
+            mailbox: self.max_mailbox,
+            buffers: self.max_buffers,
+            queued_bytes: self.max_queued,
+            queue_length: self.max_queue,
+        }
+    }
+
     /// What the flags say, else what the file says, else the default. `-p` alone changes the port of the default.
-    fn listen(&self, file: &[Listen]) -> Result<Vec<Listen>, Failure> {
+    fn listen(&self, file: &[Address]) -> Result<Vec<Address>, Failure> {
         let port = self.port.unwrap_or(DEFAULT_PORT);
         if self.listen.is_empty() && self.port.is_none() && !file.is_empty() {
             return Ok(file.to_vec());
         }
         if self.listen.is_empty() {
-            return Ok(vec![Listen::Tcp("127.0.0.1".to_owned(), port)]);
+            return Ok(vec![Address::local(port)]);
         }
         self.listen
             .iter()
@@ -228,22 +266,24 @@ impl ServeArgs {
 }
 
 /// gearmand's `-L` is an address without a port, which may be IPv6 without brackets.
-fn listen_address(address: &str, port: u16) -> Result<Listen, Failure> {
+fn listen_address(address: &str, port: u16) -> Result<Address, Failure> {
     if address.parse::<IpAddr>().is_ok() || !address.contains(':') {
-        return Ok(Listen::Tcp(address.to_owned(), port));
+        return Ok(Address::Tcp(address.to_owned(), port));
     }
-    address
-        .parse()
-        .map_err(|error| Failure::Usage(format!("--listen {address}: {error}")))
+    let usage = |error: &dyn Display| Failure::Usage(format!("--listen {address}: {error}"));
+    match Address::parse(address, Some(port)) {
+        Ok(Address::Tls(..)) => Err(usage(&"TLS takes server.tls in the file, or --ssl")),
+        Ok(address) => Ok(address),
+        Err(error) => Err(usage(&error)),
+    }
+}
+
+/// `64MiB` and the like, as the file has them.
+fn size(text: &str) -> Result<u64, String> {
+    parse_size(text).ok_or_else(|| "a size like 64MiB, 512k or 1G is wanted".to_owned())
 }
 
 fn load(path: &Path) -> Result<LoadedFile, Failure> {
     let path = absolute(path.to_owned())?;
-    let (text, config) = file::read(&path).map_err(|error| Failure::Usage(error.to_string()))?;
-    Ok(LoadedFile { path, text, config })
-}
-
-fn absolute(path: PathBuf) -> Result<PathBuf, Failure> {
-    std::path::absolute(&path)
-        .map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))
+    file::read(&path).map_err(|error| Failure::Usage(error.to_string()))
 }

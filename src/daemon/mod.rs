@@ -5,6 +5,7 @@ pub mod control;
 mod crew;
 pub mod file;
 pub mod hub;
+pub mod limits;
 pub mod listener;
 pub mod log;
 pub mod logs;
@@ -15,6 +16,7 @@ mod run;
 pub mod settings;
 mod snapshot;
 mod spawn;
+pub mod tls;
 mod trace;
 mod watch;
 

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 
 use super::file::ConfigFile;
 use super::hub::Hub;
+use super::limits::{Bounds, Limits};
 use super::listener::Listener;
 use super::log::Log;
 use super::logs::Logs;
@@ -19,8 +20,9 @@ use super::manager::{Flow, Happening, Manager, Parts};
 use super::settings::{Ground, Settings};
 use super::snapshot::Snapshooter;
 use super::spawn::Surroundings;
+use super::tls::Certificates;
 use super::watch::FileWatch;
-use crate::config::Listen;
+use crate::config::Address;
 use crate::http;
 use crate::jobs::Newcomers;
 use crate::pools::Stop;
@@ -44,15 +46,12 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
         .as_deref()
         .map(std::path::absolute)
         .transpose()?;
-    match settings.descriptors {
-        Some(limit) => {
-            net::set_descriptor_limit(limit)
-                .with_context(|| format!("cannot set the limit of descriptors to {limit}"))?;
-        }
-        None => {
-            net::raise_descriptor_limit();
-        }
-    }
+    let descriptors = match settings.descriptors {
+        Some(limit) => net::set_descriptor_limit(limit)
+            .with_context(|| format!("cannot set the limit of descriptors to {limit}"))?,
+        None => net::raise_descriptor_limit(),
+    };
+    let limits = Limits::new(settings.limits, descriptors);
     let bound = bind(&settings)?;
     // the lock is taken by the process that keeps it
     if settings.ground == Ground::Background {
@@ -68,7 +67,7 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
     let instance = format!("{:016x}", rand::random::<u64>());
     let guardian = Guardian::start(&instance).context("cannot start the guardian process")?;
 
-    let result = serve(settings, bound, instance, guardian, log);
+    let result = serve(settings, limits, bound, instance, guardian, log);
     drop(pid_file);
     drop(state);
     result
@@ -77,7 +76,8 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
 /// Everything between the start and the end.
 fn serve(
     settings: Settings,
-    bound: Vec<(Listen, Listener)>,
+    limits: Limits,
+    bound: Vec<(Address, Listener)>,
     instance: String,
     guardian: Guardian,
     log: Log,
@@ -109,6 +109,8 @@ fn serve(
     let since_2026 = unix.saturating_sub(FIRST_START).as_micros();
     options.first_number = u64::try_from(since_2026).unwrap_or(0) + 1;
     options.zone = jiff::tz::TimeZone::system();
+    options.max_queue = limits.queue_length;
+    options.max_queued_bytes = limits.queued_bytes;
     options.pid = std::process::id();
     options.verbosity = settings.verbosity.gearmand_name();
     if settings.config.is_some() {
@@ -119,7 +121,8 @@ fn serve(
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let (to_manager, mut inbox) = mpsc::unbounded_channel();
     let (to_hub, mut from_hub) = mpsc::unbounded_channel();
-    let hub = Arc::new(Hub::new(options, to_hub));
+    let hub = Arc::new(Hub::new(options, Bounds::new(limits), to_hub));
+    let certificates = Arc::new(Certificates::new(settings.tls));
 
     // from here on the manager's thread is this one, for the daemon's whole life: its children die with the thread that forks them
     runtime.block_on(async {
@@ -140,6 +143,8 @@ fn serve(
             logs,
             log,
             guardian,
+            certificates: Arc::clone(&certificates),
+            pem_files: settings.pem_files,
             surroundings,
             snapshooter: Snapshooter::new(addresses.clone(), settings.state_dir.display().to_string(), log_dir),
             happenings: to_manager,
@@ -155,8 +160,9 @@ fn serve(
         let mut listening = Vec::new();
         for (_, listener) in bound {
             let (hub, handles, sockets) = (Arc::clone(&hub), threads.clone(), settings.sockets);
+            let certificates = Arc::clone(&certificates);
             let task = threads[0].spawn(async move {
-                if let Err(error) = listener.accept(hub, handles, sockets).await {
+                if let Err(error) = listener.accept(hub, handles, sockets, certificates).await {
                     tracing::error!(%error, "cannot accept connections");
                 }
             });
@@ -206,6 +212,7 @@ fn serve(
             let jobs = if waiting == 1 { "job is" } else { "jobs are" };
             tracing::warn!("{waiting} waiting {jobs} given up: this version keeps the queue in memory");
         }
+        hub.say_goodbye();
         manager.finish();
         drop(watch);
         for path in sockets.iter().chain([&control_socket]) {
@@ -217,7 +224,7 @@ fn serve(
     })
 }
 
-fn bind(settings: &Settings) -> anyhow::Result<Vec<(Listen, Listener)>> {
+fn bind(settings: &Settings) -> anyhow::Result<Vec<(Address, Listener)>> {
     let mut bound = Vec::new();
     for listen in &settings.listen {
         let listeners = Listener::bind(listen, settings.sockets)?;

@@ -4,17 +4,24 @@ use std::path::PathBuf;
 
 use super::listener::SocketOptions;
 use super::log::{LogTarget, Verbosity};
-use crate::config::{Config, Listen};
+use crate::config::{Address, Config, PemFiles, ServerLimits};
+use crate::tls::Identity;
 
 /// Everything that `serve` was told. Flags have won over the file already.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Where to listen. Never empty.
-    pub listen: Vec<Listen>,
+    pub listen: Vec<Address>,
+    /// What is shown where TLS is spoken.
+    pub tls: Option<Identity>,
+    /// Where that comes from, when flags said it; otherwise it is the file's.
+    pub pem_files: Option<PemFiles>,
     /// How sockets are set up.
     pub sockets: SocketOptions,
     /// How many threads serve connections.
     pub threads: usize,
+    /// What peers may take.
+    pub limits: ServerLimits,
     /// RLIMIT_NOFILE; as high as it may go when not said.
     pub descriptors: Option<u64>,
     /// The file, when there is one.
@@ -37,7 +44,7 @@ pub struct Settings {
     pub jobs: crate::jobs::Options,
 }
 
-/// A configuration file that has been read.
+/// A configuration file that has been read, with the files that it names.
 #[derive(Clone, Debug)]
 pub struct LoadedFile {
     /// Where it stands.
@@ -46,6 +53,8 @@ pub struct LoadedFile {
     pub text: String,
     /// What that means.
     pub config: Config,
+    /// What its `server.tls` names.
+    pub tls: Option<Identity>,
 }
 
 /// Where the daemon runs.

@@ -11,6 +11,7 @@ pub mod child;
 pub mod guardian;
 pub mod lifetime;
 pub mod lock;
+pub mod memory;
 pub mod net;
 pub mod peer;
 pub mod pipe;
