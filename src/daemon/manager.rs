@@ -228,11 +228,11 @@ impl Manager {
     /// Gives the supervisor its events, and carries out what it answers, until there is nothing left.
     fn work_off(&mut self) {
         while let Some(event) = self.events.pop_front() {
-            // it is put in whenever the process may be parked now, and an event before it may have given the process jobs again
-            if let Event::Parked { proc } = event
-                && !self.is_parked(proc)
-            {
-                continue;
+            // they are put in whenever it may be so, and an event before them may have given the process jobs again
+            match event {
+                Event::Parked { proc } if !self.is_parked(proc) => continue,
+                Event::Cancelled { proc } if !self.works_for_nobody(proc) => continue,
+                _ => {}
             }
             let now = self.parts.hub.now();
             for action in self.supervisor.handle(now, event) {
@@ -389,6 +389,8 @@ impl Manager {
                 }
             }
             Notice::Cancelled(conn) => {
+                // a connection may register and take a job before it has been looked at
+                self.adopt(std::mem::take(registered));
                 if let Some(proc) = self.crew.owner(conn) {
                     self.events.push_back(Event::Cancelled { proc });
                 }
@@ -402,6 +404,23 @@ impl Manager {
                 }
             }
         }
+    }
+
+    /// Whether a process runs cancelled jobs and no others, so that stopping it cuts nothing that anybody wants. If so it is given no
+    /// more under the same lock: a worker may be about to end such a job, and to ask for another.
+    fn works_for_nobody(&self, proc: ProcId) -> bool {
+        let member = self.crew.get(proc);
+        // what a process that was only guessed does may be on connections that are not known
+        let known = member.filter(|member| member.registration != Registration::Guessed);
+        known.is_some_and(|member| {
+            self.parts.hub.with(|server, now| {
+                let is_so = server.works_for_nobody(&member.conns);
+                for &conn in member.conns.iter().filter(|_| is_so) {
+                    server.quiesce(now, conn);
+                }
+                is_so
+            })
+        })
     }
 
     /// Whether a quiesced process has nothing left to do: all of its connections are parked now, or it never had any and has not

@@ -37,8 +37,8 @@ const GEARMANDS_PID_FILE: &str = "/var/gearmand.pid";
 /// How often a port or a folder is asked for that another server may be about to leave.
 const AGAIN: Duration = Duration::from_millis(100);
 
-/// The Unix second from which starts are counted in the numbers of handles, in 2026.
-const FIRST_START: u64 = 1_767_225_600;
+/// From when the microseconds are counted that the numbers in handles begin with: 1 January 2026.
+const FIRST_START: Duration = Duration::from_secs(1_767_225_600);
 
 /// How many happenings are handled at once at most.
 const BATCH: usize = 1024;
@@ -133,13 +133,13 @@ fn serve(
     };
     let mut options = settings.jobs.clone();
     options.seed = rand::random();
-    options.epoch = SystemTime::now()
+    let unix = SystemTime::now()
         .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_secs();
-
-    // two seconds apart two starts have numbers that a million jobs a second do not bring together
-    options.first_number = options.epoch.saturating_sub(FIRST_START) * 1_000_000 + 1;
+        .unwrap_or_default();
+    options.epoch = unix.as_secs();
+    // the next start begins above what this one uses, unless this one takes more than a million jobs a second for all of its life
+    let since_2026 = unix.saturating_sub(FIRST_START).as_micros();
+    options.first_number = u64::try_from(since_2026).unwrap_or(0) + 1;
     options.zone = jiff::tz::TimeZone::system();
     options.max_queue = limits.queue_length;
     options.max_queued_bytes = limits.queued_bytes;

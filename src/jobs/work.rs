@@ -302,7 +302,7 @@ impl JobServer {
         for client in std::mem::take(&mut self.jobs[job].clients) {
             self.conns[client].waits.remove(&job);
         }
-        self.jobs[job].background = false;
+        (self.jobs[job].background, self.jobs[job].cancelled) = (false, true);
         self.jobs.make_unlike_any(job);
     }
 
@@ -334,6 +334,7 @@ impl Job {
             priority,
             place: Place::Later { due: now },
             background: false,
+            cancelled: false,
             runs: 0,
             since: now,
             numerator: 0,

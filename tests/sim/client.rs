@@ -199,6 +199,27 @@ impl World {
         self.tidings(Tidings::Reload(pools, Caps::default()));
     }
 
+    /// Gives up a job that runs, or else one that waits.
+    pub(crate) fn cancel(&mut self) {
+        let loads = self.server.worker_loads();
+        let running: Vec<_> = loads.iter().flat_map(|load| &load.jobs).collect();
+        let handle = match running.is_empty() || self.cancels.percent(20) {
+            true => {
+                let n = self.cancels.below(16);
+                self.ledger.nth(n).map(<[u8]>::to_vec)
+            }
+            false => Some(self.cancels.any(&running).handle.clone().into_bytes()),
+        };
+        let Some(handle) = handle else {
+            return;
+        };
+        if self.server.cancel(&handle) {
+            trace!(self, "{} is cancelled", text(&handle));
+            self.ledger.cancelled(&handle);
+        }
+        self.deliver();
+    }
+
     /// An order, and now and then a job in the same moment: a worker is drained while its NOOP is on the way.
     pub(crate) fn operate(&mut self) {
         let name = *self.random.any(&NAMES);
