@@ -13,7 +13,7 @@ use crate::config::units::parse_size;
 use crate::config::{Address, DEFAULT_PORT, ServerLimits};
 use crate::daemon::listener::{Keepalive, SocketOptions};
 use crate::daemon::log::{LogTarget, Verbosity};
-use crate::daemon::settings::{Ground, LoadedFile, Settings};
+use crate::daemon::settings::{Ground, LoadGuard, LoadedFile, Settings};
 use crate::daemon::{self, file, paths};
 use crate::jobs::Options;
 
@@ -126,6 +126,9 @@ pub struct ServeArgs {
     /// The folder of the lock, the control socket and the logs [default: /var/lib/gearpool for root, else ~/.local/state/gearpool]
     #[arg(long, value_name = "DIR", env = "GEARPOOL_STATE_DIR")]
     state_dir: Option<PathBuf>,
+    /// Whether pools stay as they are while the machine is short of processors or memory
+    #[arg(long, value_name = "on|off", value_enum, default_value_t = LoadGuard::On, env = "GEARPOOL_LOAD_GUARD")]
+    load_guard: LoadGuard,
     #[command(flatten)]
     ssl: SslArgs,
     /// Only look whether the command line is right
@@ -161,6 +164,7 @@ impl ServeArgs {
             .log_dir
             .unwrap_or_else(|| paths::default_log_dir(&state_dir));
         Ok(Settings {
+            load_guard: self.load_guard,
             listen: speech.listen,
             tls: speech.tls,
             pem_files: speech.pem_files,

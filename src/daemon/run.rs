@@ -17,7 +17,7 @@ use super::listener::Listener;
 use super::log::Log;
 use super::logs::Logs;
 use super::manager::{Flow, Happening, Manager, Parts};
-use super::settings::{Ground, Settings};
+use super::settings::{Ground, LoadGuard, Settings};
 use super::snapshot::Snapshooter;
 use super::spawn::Surroundings;
 use super::tls::Certificates;
@@ -28,6 +28,7 @@ use crate::jobs::Newcomers;
 use crate::pools::Stop;
 use crate::sys::guardian::Guardian;
 use crate::sys::lock::StateFolder;
+use crate::sys::pressure::Gauge;
 use crate::sys::{background, net, user};
 
 /// The Unix second from which starts are counted in the numbers of handles, in 2026.
@@ -149,6 +150,7 @@ fn serve(
             snapshooter: Snapshooter::new(addresses.clone(), settings.state_dir.display().to_string(), log_dir),
             happenings: to_manager,
             seed: rand::random(),
+            gauge: (settings.load_guard == LoadGuard::On).then(Gauge::new),
         });
 
         let mut term = signal(SignalKind::terminate())?;

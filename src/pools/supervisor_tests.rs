@@ -424,7 +424,7 @@ fn going_down_takes_the_longest_idle_one_a_second_and_leaves_the_busy() {
     let mut stage = Stage::up(&[pool(6, 6)]);
     stage.configure(&[Pool {
         scale: crate::config::Scale {
-            down_after: Duration::ZERO,
+            down_after: Some(Duration::ZERO),
             ..Default::default()
         },
         ..pool(2, 6)
