@@ -178,6 +178,7 @@ functions:
         stop_signal: Signal::Usr1,
         stop_timeout: Duration::ZERO,
         restart: Restart::OnFailure,
+        priority: 5,
         scale: Scale {
             target_wait: Some(Duration::from_millis(250)),
             down_after: Some(Duration::from_secs(90)),

@@ -27,8 +27,8 @@ use super::tls::Certificates;
 use crate::config::{PemFiles, Pool};
 use crate::jobs::{ConnId, Notice};
 use crate::pools::{
-    Action, Event, ExitStatus, Level, Plan, PoolLoad, ProcId, ProcLoad, Slot, Stop, Supervisor,
-    Tell,
+    Action, Event, ExitStatus, Level, Plan, PoolLoad, Pressure, ProcId, ProcLoad, Slot, Stop,
+    Supervisor, Tell,
 };
 use crate::proto::admin::Ending;
 use crate::sys::child::{self, Child};
@@ -573,7 +573,14 @@ impl Manager {
             return;
         }
         self.gauged = now;
-        self.events.push_back(Event::Pressed(gauge.read()));
+        let read = gauge.read();
+        self.events.push_back(Event::Pressed(Pressure {
+            cpu: read.cpu,
+            memory: read.memory,
+            load_per_core: read.load_per_core,
+            available: read.available,
+            total: read.total,
+        }));
         for load in loads.iter_mut().filter(|load| load.queued > 0) {
             let pids = load.processes.iter().rev().take(MEASURED);
             let pids = pids.filter_map(|process| Some(self.crew.get(process.proc)?.pid));

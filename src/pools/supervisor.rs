@@ -323,6 +323,9 @@ impl Supervisor {
 /// they only keep, then with processes whose job has ended.
 fn share_out(caps: Caps, crews: &mut [Crew], turn: &mut Turn<'_>) {
     let Some(cap) = caps.max_processes else {
+        for crew in crews {
+            crew.allow(None);
+        }
         return;
     };
     let claims: Vec<_> = crews.iter().map(Crew::claim).collect();

@@ -3,7 +3,20 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::pools::Pressure;
+/// How the machine is; `None` for what the system does not tell.
+#[derive(Clone, Copy, Debug)]
+pub struct Reading {
+    /// PSI, `some avg10` of the processors.
+    pub cpu: Option<f64>,
+    /// PSI, `some avg10` of memory.
+    pub memory: Option<f64>,
+    /// The load average of a minute per core, where there is no PSI.
+    pub load_per_core: Option<f64>,
+    /// Bytes that could be had without swapping, within the control group's limit.
+    pub available: Option<u64>,
+    /// Bytes in all, within that limit.
+    pub total: Option<u64>,
+}
 
 /// Reads the machine's pressure, again and again.
 #[derive(Debug)]
@@ -32,8 +45,8 @@ impl Gauge {
         }
     }
 
-    /// How the machine is now; `None` for what the system does not tell.
-    pub fn read(&self) -> Pressure {
+    /// How the machine is now.
+    pub fn read(&self) -> Reading {
         let cpu = stalled("/proc/pressure/cpu");
         let load = match cpu {
             Some(_) => None,
@@ -49,7 +62,7 @@ impl Gauge {
             available = Some(available.map_or(left, |it| it.min(left)));
             total = Some(total.map_or(limit, |it| it.min(limit)));
         }
-        Pressure {
+        Reading {
             cpu,
             memory: stalled("/proc/pressure/memory"),
             load_per_core: load.map(|load| load / self.cores),
