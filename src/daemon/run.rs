@@ -17,7 +17,7 @@ use super::listener::{ListenError, Listener};
 use super::log::{Log, LogTarget};
 use super::logs::Logs;
 use super::manager::{Flow, Happening, Manager, Parts};
-use super::settings::{CoreDumps, Ground, Program, Settings};
+use super::settings::{CoreDumps, Ground, LoadGuard, Program, Settings};
 use super::snapshot::Snapshooter;
 use super::spawn::Surroundings;
 use super::tls::Certificates;
@@ -29,6 +29,7 @@ use crate::pools::Stop;
 use crate::sys::background::{self, Starting};
 use crate::sys::guardian::Guardian;
 use crate::sys::lock::{LockError, StateFolder};
+use crate::sys::pressure::Gauge;
 use crate::sys::{core_dump, net, user};
 
 /// gearmand's own, when nobody names one.
@@ -181,6 +182,7 @@ fn serve(
             snapshooter: Snapshooter::new(addresses.clone(), settings.state_dir.display().to_string(), log_dir.display().to_string()),
             happenings: to_manager,
             seed: rand::random(),
+            gauge: (settings.load_guard == LoadGuard::On).then(Gauge::new),
         });
 
         let mut term = signal(SignalKind::terminate())?;

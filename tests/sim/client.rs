@@ -146,7 +146,7 @@ impl World {
         pool.max = pool.min.max(1) + random.below(4) as u32;
         pool.stop_timeout = random.millis(500, 4000);
         pool.start_timeout = random.millis(400, 2000);
-        pool.scale.down_after = random.millis(0, 6000);
+        pool.scale.down_after = Some(random.millis(0, 6000));
         pool.max_jobs = random.percent(20).then_some(10);
         pool.max_lifetime = random.percent(20).then_some(Duration::from_secs(10));
         pool.stop_signal = *random.any(&[Signal::Term, Signal::Term, Signal::Int, Signal::Kill]);

@@ -406,6 +406,9 @@ impl World {
                 load.queued += function.queued.iter().sum::<u64>();
                 load.completed += function.completed;
                 load.busy_seconds += function.busy_seconds;
+                load.busy_squares += function.busy_squares;
+                load.arrived +=
+                    function.completed + function.running + function.queued.iter().sum::<u64>();
                 load.oldest_wait = load.oldest_wait.max(function.oldest_wait);
             }
             loads.push(load);
