@@ -682,7 +682,11 @@ impl World {
         prop_assert!(out.closes().is_empty());
         let is_parked = |notice: &Notice| match notice {
             Notice::Parked(conn) => self.ids.iter().position(|id| id == conn),
-            Notice::Registered { .. } | Notice::Worked(_) | Notice::Closed(_) => None,
+            Notice::Registered { .. }
+            | Notice::Worked(_)
+            | Notice::Cancelled(_)
+            | Notice::Closed(_)
+            | Notice::ShutDown(_) => None,
         };
         let parked: Vec<usize> = out.notices().iter().filter_map(is_parked).collect();
         prop_assert_eq!(&parked, &self.model.parked, "who is parked");

@@ -4,6 +4,7 @@ mod check;
 mod client;
 mod control;
 mod generate;
+mod import;
 mod logs;
 mod nearest;
 mod pool_slot;
@@ -45,6 +46,7 @@ pub enum Command {
     Restart(control::RestartArgs),
     Reload(control::ReloadArgs),
     Check(check::CheckArgs),
+    Import(import::ImportArgs),
     Submit(submit::SubmitArgs),
     Work(work::WorkArgs),
     Completions(generate::CompletionsArgs),
@@ -80,6 +82,7 @@ impl Cli {
             Command::Restart(args) => args.run(),
             Command::Reload(args) => args.run(),
             Command::Check(args) => args.run(),
+            Command::Import(args) => args.run(),
             Command::Submit(args) => args.run(),
             Command::Work(args) => args.run(),
             Command::Completions(args) => args.run(),

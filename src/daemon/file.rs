@@ -42,7 +42,11 @@ fn text(path: &Path) -> Result<String, FileError> {
     })
 }
 
-fn parse(path: &Path, text: &str) -> Result<Config, FileError> {
+/// What a file at `path` with this text says; its relative paths are taken from that file's folder.
+///
+/// # Errors
+/// Every problem of the text.
+pub fn parse(path: &Path, text: &str) -> Result<Config, FileError> {
     let shown = path.display().to_string();
     let env = |name: &str| std::env::var(name).ok();
     let mut config = config::parse(text, &shown, &env).map_err(FileError::Problems)?;

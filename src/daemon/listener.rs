@@ -215,6 +215,7 @@ async fn serve_tcp(hub: Arc<Hub>, stream: std::net::TcpStream, remote: SocketAdd
     let from = jobs::Peer {
         descriptor: stream.as_raw_fd(),
         address: remote.ip().to_canonical().to_string(),
+        reach: jobs::Reach::Network,
     };
     let (read, write) = stream.into_split();
     let peer = hub.connect(from, |id| {
@@ -241,6 +242,7 @@ async fn serve_unix(hub: Arc<Hub>, stream: std::os::unix::net::UnixStream) {
     let from = jobs::Peer {
         descriptor: stream.as_raw_fd(),
         address: "unix".to_owned(),
+        reach: jobs::Reach::Local,
     };
     let address = pid.map_or_else(|| "unix".to_owned(), |pid| format!("unix, pid {pid}"));
     let (read, write) = stream.into_split();

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::AbortHandle;
 
 use super::control::{Control, Reply};
 use super::crew::{Crew, MemberService, Registration};
@@ -27,6 +28,7 @@ use crate::pools::{
     Action, Event, ExitStatus, Level, Plan, PoolLoad, ProcId, ProcLoad, Slot, Stop, Supervisor,
     Tell,
 };
+use crate::proto::admin::Ending;
 use crate::sys::child::{self, Child};
 use crate::sys::guardian::Guardian;
 use crate::sys::{peer, signal};
@@ -101,6 +103,8 @@ pub(super) struct Manager {
     sampled: Time,
     /// When the file is read, because it was touched.
     read_at: Option<Time>,
+    /// The tasks that accept connections.
+    listening: Vec<AbortHandle>,
     /// How the daemon ends, once it does.
     ending: Option<Stop>,
     /// All processes of ours have ended.
@@ -118,13 +122,15 @@ impl Manager {
             sample_at: None,
             sampled: Time::ZERO,
             read_at: None,
+            listening: Vec::new(),
             ending: None,
             is_finished: false,
         }
     }
 
-    /// Starts the pools of the file.
-    pub(super) fn start(&mut self) {
+    /// Starts the pools of the file. `listening` are the tasks that accept connections, which are ended when no more are wanted.
+    pub(super) fn start(&mut self, listening: Vec<AbortHandle>) {
+        self.listening = listening;
         self.configure();
         self.work_off();
     }
@@ -368,6 +374,13 @@ impl Manager {
                     self.events.push_back(Event::Parked { proc });
                 }
             }
+            Notice::Cancelled(conn) => {
+                if let Some(proc) = self.crew.owner(conn) {
+                    self.events.push_back(Event::Cancelled { proc });
+                }
+            }
+            Notice::ShutDown(Ending::Now) => self.shut_down(Stop::Gracefully),
+            Notice::ShutDown(Ending::Graceful) => self.shut_down(Stop::WhenIdle),
             Notice::Closed(conn) => {
                 registered.retain(|(other, _)| *other != conn);
                 if let Some(proc) = self.crew.lose(conn) {
@@ -617,6 +630,12 @@ impl Manager {
         if self.ending.is_none() {
             tracing::info!("shutting down");
             self.parts.hub.with(|server, _| server.end_service());
+        }
+        if stop == Stop::WhenIdle {
+            // what is running may take long: nobody is to start something new here meanwhile
+            for task in self.listening.drain(..) {
+                task.abort();
+            }
         }
         self.ending = Some(stop);
         self.events.push_back(Event::ShutDown(stop));

@@ -28,6 +28,9 @@ use crate::sys::guardian::Guardian;
 use crate::sys::lock::StateFolder;
 use crate::sys::{background, net, user};
 
+/// The Unix second from which starts are counted in the numbers of handles, in 2026.
+const FIRST_START: u64 = 1_767_225_600;
+
 /// How many happenings are handled at once at most.
 const BATCH: usize = 1024;
 
@@ -103,6 +106,9 @@ fn serve(
         .unwrap_or_default()
         .as_secs();
 
+    // two seconds apart two starts have numbers that a million jobs a second do not bring together
+    options.first_number = options.epoch.saturating_sub(FIRST_START) * 1_000_000 + 1;
+    options.zone = jiff::tz::TimeZone::system();
     options.pid = std::process::id();
     options.verbosity = settings.verbosity.gearmand_name();
     if settings.config.is_some() {
@@ -146,13 +152,15 @@ fn serve(
         let mut usr1 = signal(SignalKind::user_defined1())?;
 
         let threads = start_threads(settings.threads)?;
+        let mut listening = Vec::new();
         for (_, listener) in bound {
             let (hub, handles, sockets) = (Arc::clone(&hub), threads.clone(), settings.sockets);
-            threads[0].spawn(async move {
+            let task = threads[0].spawn(async move {
                 if let Err(error) = listener.accept(hub, handles, sockets).await {
                     tracing::error!(%error, "cannot accept connections");
                 }
             });
+            listening.push(task.abort_handle());
         }
         {
             let hub = Arc::clone(&hub);
@@ -165,7 +173,7 @@ fn serve(
             None => tracing::info!("no configuration file: a plain job server, without pools"),
         }
 
-        manager.start();
+        manager.start(listening);
         let mut batch = Vec::new();
         loop {
             let deadline = manager.next_deadline().map(|time| hub.instant(time));

@@ -51,7 +51,7 @@ impl JobServer {
                 Service::Held { asked: Some(_) } => 5,
             };
             shape.extend([conn.id.0, rank(conn.asleep), ticket, service]);
-            shape.extend([u64::from(conn.settled), u64::from(conn.excepted.is_some())]);
+            shape.extend([u64::from(conn.settled), conn.excepted.len() as u64]);
             shape.extend([conn.turn as u64, conn.abilities.len() as u64]);
             shape.extend(conn.abilities.iter().map(|it| u64::from(it.function)));
             shape.push(conn.held.len() as u64);
@@ -74,7 +74,7 @@ impl JobServer {
     /// A job is in exactly one place, and that place knows it.
     fn assert_places(&self) {
         let mut in_lanes = 0;
-        for function in 0..self.functions.len() {
+        for function in self.functions.keys() {
             for priority in [Priority::High, Priority::Normal, Priority::Low] {
                 let waiting: Vec<_> = self.functions[function]
                     .waiting(&self.jobs, priority)
@@ -99,6 +99,8 @@ impl JobServer {
                 }
             }
         }
+        let bytes: u64 = self.jobs.iter().map(|(_, job)| job.bytes()).sum();
+        assert_eq!(self.jobs.bytes(), bytes, "the bytes of all jobs");
         let mut held = 0;
         for conn in self.conns.iter() {
             for &job in &conn.held {
@@ -174,7 +176,7 @@ impl JobServer {
 
     /// A function's counters are what its jobs and workers say.
     fn assert_functions(&self) {
-        for key in 0..self.functions.len() {
+        for key in self.functions.keys() {
             let function = &self.functions[key];
             let able = || {
                 self.conns
@@ -197,6 +199,8 @@ impl JobServer {
                 .iter()
                 .filter(|(_, job)| job.function == key && job.is_running());
             assert_eq!(function.running, running.count() as u64, "running");
+            let jobs = self.jobs.iter().filter(|(_, job)| job.function == key);
+            assert_eq!(function.jobs, jobs.count() as u64, "jobs");
         }
     }
 
@@ -205,7 +209,7 @@ impl JobServer {
         if self.is_ending {
             return;
         }
-        for function in (0..self.functions.len()).map(|key| &self.functions[key]) {
+        for function in self.functions.iter() {
             let is_covered = function.expected >= function.queued() || function.sleepers.is_empty();
             assert!(
                 is_covered,

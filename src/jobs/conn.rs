@@ -7,12 +7,16 @@ use foldhash::fast::FixedState;
 use slab::Slab;
 
 use super::job::JobKey;
+use super::server::Peer;
 use crate::proto::Grab;
 use crate::time::Time;
 
 /// One connection, never used twice in the daemon's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnId(pub u64);
+
+/// So many jobs that a connection has ended with WORK_EXCEPTION are remembered.
+pub(super) const MAX_EXCEPTED: usize = 16;
 
 /// A connection's place in the table; used again after it is gone.
 pub(super) type ConnKey = u32;
@@ -42,6 +46,16 @@ pub(super) enum Service {
     Refused,
 }
 
+/// How far away a peer may be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reach {
+    /// It came by a Unix socket: who may open that is a matter of the file system.
+    Local,
+    /// It came by the network.
+    #[default]
+    Network,
+}
+
 /// What a worker has registered.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ability {
@@ -56,6 +70,7 @@ pub(super) struct Conn {
     /// What `workers` shows first; the descriptor, as gearmand does.
     pub(super) descriptor: i32,
     pub(super) peer: String,
+    pub(super) reach: Reach,
     pub(super) client_id: Box<[u8]>,
     /// The `exceptions` option.
     pub(super) exceptions: bool,
@@ -66,8 +81,9 @@ pub(super) struct Conn {
     pub(super) turn: usize,
     /// The jobs that it runs, the oldest first.
     pub(super) held: Vec<JobKey>,
-    /// The job that it ended with WORK_EXCEPTION last: the WORK_FAIL that some libraries send after it is no error.
-    pub(super) excepted: Option<u64>,
+    /// The jobs that it ended with WORK_EXCEPTION, the last [`MAX_EXCEPTED`]: the WORK_FAIL that some libraries send after it is no
+    /// error.
+    pub(super) excepted: Vec<u64>,
     /// Its place among the sleepers, while PRE_SLEEP is in force.
     pub(super) asleep: Option<u64>,
     pub(super) ticket: Ticket,
@@ -93,8 +109,7 @@ impl Conns {
     pub(super) fn open(
         &mut self,
         now: Time,
-        descriptor: i32,
-        peer: String,
+        peer: Peer,
         exceptions: bool,
         service: Service,
     ) -> ConnId {
@@ -103,14 +118,15 @@ impl Conns {
         let id = ConnId(self.opened << 32 | entry.key() as u64);
         entry.insert(Conn {
             id,
-            descriptor,
-            peer,
+            descriptor: peer.descriptor,
+            peer: peer.address,
+            reach: peer.reach,
             client_id: (*b"-").into(),
             exceptions,
             abilities: Vec::new(),
             turn: 0,
             held: Vec::new(),
-            excepted: None,
+            excepted: Vec::new(),
             asleep: None,
             ticket: Ticket::None,
             service,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use foldhash::SharedSeed;
 use foldhash::fast::SeedableRandomState;
+use slab::Slab;
 
 use super::conn::ConnKey;
 use super::job::{JobKey, Jobs, NOBODY, Place};
@@ -34,6 +35,10 @@ pub(super) struct Function {
     pub(super) name: Box<[u8]>,
     lanes: [Lane; 3],
     pub(super) running: u64,
+    /// Its jobs, wherever they are.
+    pub(super) jobs: u64,
+    /// `maxqueue`: no more jobs than this when one of high, normal or low priority is submitted; 0 is no limit.
+    pub(super) max_queue: Option<[u32; 3]>,
     /// Connections that registered it.
     pub(super) workers: u64,
     /// Those of them that are asleep and may be woken, the most recently parked last.
@@ -126,10 +131,19 @@ fn link(jobs: &mut Jobs, key: JobKey, change: impl FnOnce(&mut JobKey, &mut JobK
     change(before, after);
 }
 
-/// All functions that were ever named. They stay: `status` lists a function from the first time that somebody speaks of it.
+/// Why a function is not dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum DropError {
+    /// There is none with this name.
+    Unknown,
+    /// It has jobs or workers.
+    InUse,
+}
+
+/// All functions that were ever named and not dropped: `status` lists a function from the first time that somebody speaks of it.
 #[derive(Clone)]
 pub(super) struct Functions {
-    all: Vec<Function>,
+    all: Slab<Function>,
     by_name: HashMap<Box<[u8]>, u32, SeedableRandomState>,
 }
 
@@ -137,7 +151,7 @@ impl Functions {
     pub(super) fn new(seed: u64) -> Functions {
         let hash = SeedableRandomState::with_seed(seed, SharedSeed::global_fixed());
         Functions {
-            all: Vec::new(),
+            all: Slab::new(),
             by_name: HashMap::with_hasher(hash),
         }
     }
@@ -147,11 +161,10 @@ impl Functions {
         if let Some(&key) = self.by_name.get(name) {
             return key;
         }
-        let key = self.all.len() as u32;
-        self.all.push(Function {
+        let key = self.all.insert(Function {
             name: name.into(),
             ..Function::default()
-        });
+        }) as u32;
         self.by_name.insert(name.into(), key);
         key
     }
@@ -160,12 +173,23 @@ impl Functions {
         self.by_name.get(name).copied()
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Function> {
-        self.all.iter()
+    /// Forgets a function, if nobody has to do with it.
+    pub(super) fn drop(&mut self, name: &[u8]) -> Result<(), DropError> {
+        let key = self.find(name).ok_or(DropError::Unknown)?;
+        if self[key].workers > 0 || self[key].jobs > 0 {
+            return Err(DropError::InUse);
+        }
+        self.by_name.remove(name);
+        self.all.remove(key as usize);
+        Ok(())
     }
 
-    pub(super) fn len(&self) -> u32 {
-        self.all.len() as u32
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Function> {
+        self.all.iter().map(|(_, function)| function)
+    }
+
+    pub(super) fn keys(&self) -> impl Iterator<Item = u32> {
+        self.all.iter().map(|(key, _)| key as u32)
     }
 }
 

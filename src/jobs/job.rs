@@ -58,6 +58,12 @@ pub(super) struct Job {
 }
 
 impl Job {
+    /// The bytes of what it was submitted with.
+    pub(super) fn bytes(&self) -> u64 {
+        let reducer = self.reducer.as_ref().map_or(0, |reducer| reducer.len());
+        (self.unique.len() + self.workload.len() + reducer) as u64
+    }
+
     /// What makes it the same job as another: its unique, where `-` means the workload. Empty is like no other.
     fn sameness(&self) -> &[u8] {
         sameness(&self.unique, &self.workload)
@@ -77,16 +83,19 @@ pub(super) struct Jobs {
     /// Seeded by the shell, for uniques come from outside.
     hash: SeedableRandomState,
     next: u64,
+    /// The sum of [`Job::bytes`].
+    bytes: u64,
 }
 
 impl Jobs {
-    pub(super) fn new(seed: u64) -> Jobs {
+    pub(super) fn new(seed: u64, first: u64) -> Jobs {
         Jobs {
             slots: Slab::new(),
             by_number: HashMap::default(),
             by_unique: HashTable::new(),
             hash: SeedableRandomState::with_seed(seed, SharedSeed::global_fixed()),
-            next: 1,
+            next: first,
+            bytes: 0,
         }
     }
 
@@ -109,6 +118,7 @@ impl Jobs {
     pub(super) fn insert(&mut self, mut job: Job) -> JobKey {
         job.number = self.next;
         self.next += 1;
+        self.bytes += job.bytes();
         let number = job.number;
         let hash =
             (!job.unique.is_empty()).then(|| hash_of(&self.hash, job.function, job.sameness()));
@@ -126,6 +136,7 @@ impl Jobs {
 
     pub(super) fn remove(&mut self, key: JobKey) -> Job {
         let job = self.slots.remove(key as usize);
+        self.bytes -= job.bytes();
         self.by_number.remove(&job.number);
         if !job.unique.is_empty() {
             let hash = hash_of(&self.hash, job.function, job.sameness());
@@ -153,8 +164,32 @@ impl Jobs {
     }
 
     /// The first job with this unique, whatever its function.
-    pub(super) fn any_with_unique(&self, functions: u32, unique: &[u8]) -> Option<JobKey> {
-        (0..functions).find_map(|function| self.same(function, unique, unique))
+    pub(super) fn any_with_unique(
+        &self,
+        mut functions: impl Iterator<Item = u32>,
+        unique: &[u8],
+    ) -> Option<JobKey> {
+        functions.find_map(|function| self.same(function, unique, unique))
+    }
+
+    /// Takes its unique from a job, so that no later submission joins it.
+    pub(super) fn make_unlike_any(&mut self, key: JobKey) {
+        let job = &self.slots[key as usize];
+        if job.unique.is_empty() {
+            return;
+        }
+        let hash = hash_of(&self.hash, job.function, job.sameness());
+        if let Ok(entry) = self.by_unique.find_entry(hash, |&other| other == key) {
+            entry.remove();
+        }
+        let job = &mut self.slots[key as usize];
+        self.bytes -= job.unique.len() as u64;
+        job.unique = Box::default();
+    }
+
+    /// The bytes that the workloads and names of all jobs take.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (JobKey, &Job)> {

@@ -3,12 +3,14 @@
 //! One [`JobServer`] holds the queue, the connections and who does what. It must never block, read a clock or know of processes:
 //! the one thing that it is told about those is [`JobServer::quiesce`], and the one thing it says is [`Notice::Parked`].
 //!
-//! In reading order: [`server`] is the switch-board and what clients ask for; `work` is a job's way through a worker's hands;
+//! In reading order: [`server`] is the switch-board and what clients ask for; `submit` is how a job comes in, `calendar` the moment
+//! that SUBMIT_JOB_SCHED means; `work` is a job's way through a worker's hands;
 //! [`wake`] is who sleeps and who is woken; `job`, `function` and [`conn`] are the tables; [`outbox`] is the output; [`load`] is
 //! the snapshot.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod calendar;
 mod check;
 pub mod conn;
 mod function;
@@ -16,10 +18,11 @@ mod job;
 pub mod load;
 pub mod outbox;
 pub mod server;
+mod submit;
 mod text;
 pub mod wake;
 mod work;
 
-pub use conn::ConnId;
+pub use conn::{ConnId, Reach};
 pub use outbox::{Notice, Outbox};
 pub use server::{JobServer, MAX_FUNCTION, MAX_UNIQUE, Newcomers, Options, Peer};

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::conn::ConnId;
 use crate::proto::Response;
+use crate::proto::admin::Ending;
 
 /// Past this many bytes the buffer is given back after use.
 const KEEP: usize = 256 << 10;
@@ -32,8 +33,12 @@ pub enum Notice {
     Parked(ConnId),
     /// A connection has ended its first job.
     Worked(ConnId),
+    /// The job that a connection runs was cancelled: its worker works for nobody.
+    Cancelled(ConnId),
     /// A connection is gone.
     Closed(ConnId),
+    /// Somebody who may has asked the daemon to end.
+    ShutDown(Ending),
 }
 
 impl Outbox {

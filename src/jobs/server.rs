@@ -6,12 +6,15 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-use super::conn::{Ability, ConnId, ConnKey, Conns, Service, Ticket};
+use jiff::tz::TimeZone;
+
+use super::conn::{Ability, ConnId, ConnKey, Conns, Reach, Service, Ticket};
 use super::function::Functions;
 use super::job::{Job, JobKey, Jobs, Place};
 use super::outbox::{Notice, Outbox};
+use super::submit::{Start, Submission};
 use super::text;
-use crate::proto::{Frame, FrameError, Mode, Priority, Request, RequestError, Response};
+use crate::proto::{Frame, FrameError, Request, RequestError, Response};
 use crate::time::Time;
 
 /// The longest unique, in bytes.
@@ -33,8 +36,16 @@ pub struct Options {
     pub wakeup: u32,
     /// What the hashes of names from outside begin with; any number, best one that nobody can guess.
     pub seed: u64,
-    /// Unix seconds at [`Time::ZERO`], for SUBMIT_JOB_EPOCH.
+    /// Unix seconds at [`Time::ZERO`], for SUBMIT_JOB_EPOCH and SUBMIT_JOB_SCHED.
     pub epoch: u64,
+    /// Whose clock SUBMIT_JOB_SCHED means.
+    pub zone: TimeZone,
+    /// The number in the first handle. A server that is started anew begins with a higher one, so that no handle means two jobs.
+    pub first_number: u64,
+    /// No more jobs of a function than this, waiting and running, unless `maxqueue` says otherwise; 0 is no limit.
+    pub max_queue: u32,
+    /// No more bytes than this in the workloads and names of all jobs; 0 is no limit.
+    pub max_queued_bytes: u64,
     /// What becomes of new connections.
     pub newcomers: Newcomers,
     /// What `getpid` answers.
@@ -65,6 +76,10 @@ impl Default for Options {
             wakeup: 1,
             seed: 0,
             epoch: 0,
+            zone: TimeZone::UTC,
+            first_number: 1,
+            max_queue: 0,
+            max_queued_bytes: 0,
             newcomers: Newcomers::Served,
             pid: 0,
             verbosity: "ERROR",
@@ -79,6 +94,8 @@ pub struct Peer {
     pub descriptor: i32,
     /// The address without the port.
     pub address: String,
+    /// How far away it may be.
+    pub reach: Reach,
 }
 
 /// The queue, the connections, and who does what. A clone is a second server with the same past, for tests that try what may
@@ -111,7 +128,7 @@ impl JobServer {
         JobServer {
             conns: Conns::default(),
             functions: Functions::new(options.seed),
-            jobs: Jobs::new(options.seed),
+            jobs: Jobs::new(options.seed, options.first_number),
             deadlines: BTreeSet::new(),
             later: BTreeSet::new(),
             tickets: VecDeque::new(),
@@ -133,13 +150,7 @@ impl JobServer {
             Newcomers::Served => Service::Open,
             Newcomers::Held => Service::Held { asked: None },
         };
-        self.conns.open(
-            now,
-            peer.descriptor,
-            peer.address,
-            self.options.exceptions,
-            service,
-        )
+        self.conns.open(now, peer, self.options.exceptions, service)
     }
 
     /// A peer has sent something. A connection that is gone is none of our business any more.
@@ -239,6 +250,29 @@ impl JobServer {
         [running, later, ticket].into_iter().flatten().min()
     }
 
+    /// Gives up a job, as an operator asks: the clients that wait for it are told that it has failed. One that runs is nobody's from
+    /// then on, and whoever owns its worker's process is told. Returns whether there is such a job.
+    pub fn cancel(&mut self, handle: &[u8]) -> bool {
+        let Some(job) = self.job(handle) else {
+            return false;
+        };
+        self.tell_clients(job, &Response::WorkFail { handle });
+        match self.jobs[job].place {
+            Place::Worker { conn, .. } => {
+                self.disown(job);
+                let conn = self.conns[conn].id;
+                self.out.tell(Notice::Cancelled(conn));
+            }
+            Place::Lane { .. } | Place::Later { .. } => self.drop_job(job),
+        }
+        true
+    }
+
+    /// How far away a peer may be, unless it is gone.
+    pub(super) fn reach(&self, conn: ConnId) -> Option<Reach> {
+        self.conns.key(conn).map(|key| self.conns[key].reach)
+    }
+
     /// How many jobs are in workers' hands.
     pub fn running(&self) -> u64 {
         self.functions.iter().map(|function| function.running).sum()
@@ -267,8 +301,11 @@ impl JobServer {
                 unique,
                 workload,
             } => {
-                let submission = Submission::new(mode, function, unique, workload);
-                self.submit(now, key, submission.with_priority(priority));
+                let submission = Submission {
+                    priority,
+                    ..Submission::new(mode, function, unique, workload)
+                };
+                self.submit(now, key, &submission);
             }
             Request::SubmitReduceJob {
                 mode,
@@ -277,28 +314,33 @@ impl JobServer {
                 reducer,
                 workload,
             } => {
-                let submission = Submission::new(mode, function, unique, workload);
-                self.submit(now, key, submission.with_reducer(reducer));
+                let submission = Submission {
+                    reducer: Some(reducer),
+                    ..Submission::new(mode, function, unique, workload)
+                };
+                self.submit(now, key, &submission);
             }
             Request::SubmitJobEpoch {
                 function,
                 unique,
                 epoch,
                 workload,
-            } => match number(epoch) {
-                Some(seconds) => {
-                    let seconds = seconds.saturating_sub(self.options.epoch);
-                    let due = Time::new(Duration::from_secs(seconds));
-                    let submission = Submission::new(Mode::Background, function, unique, workload);
-                    self.submit(now, key, submission.not_before(due));
-                }
-                None => self.error(
-                    key,
-                    b"INVALID_ARGUMENTS",
-                    b"the time is not a number of seconds",
-                ),
-            },
-            Request::SubmitJobSched { .. } | Request::AllYours => {
+            } => {
+                let start = number(epoch)
+                    .map(Start::At)
+                    .ok_or("the time is not a number of seconds");
+                self.submit_later(now, key, (function, unique, workload), start);
+            }
+            Request::SubmitJobSched {
+                function,
+                unique,
+                schedule,
+                workload,
+            } => {
+                let start = self.next_moment(now, &schedule).map(Start::At);
+                self.submit_later(now, key, (function, unique, workload), start);
+            }
+            Request::AllYours => {
                 self.error(key, b"INVALID_COMMAND", b"Command not expected");
             }
             Request::WorkStatus {
@@ -406,68 +448,6 @@ impl JobServer {
         self.conns[key].turn = 0;
     }
 
-    fn submit(&mut self, now: Time, key: ConnKey, submission: Submission<'_>) {
-        let Submission {
-            priority,
-            mode,
-            function,
-            unique,
-            workload,
-            reducer,
-            due,
-        } = submission;
-        if unique.len() > MAX_UNIQUE {
-            return self.error(key, b"ARGUMENT_TOO_LARGE", b"Unique value too large");
-        }
-        if function.is_empty() || function.len() > MAX_FUNCTION {
-            return self.error(
-                key,
-                b"ARGUMENT_TOO_LARGE",
-                b"Function name empty or too large",
-            );
-        }
-        let function = self.functions.named(function);
-        let (job, is_new) = match self.jobs.same(function, unique, workload) {
-            Some(job) => (job, false),
-            None => (
-                self.jobs
-                    .insert(Job::new(now, function, priority, unique, workload, reducer)),
-                true,
-            ),
-        };
-        match mode {
-            Mode::Background => self.jobs[job].background = true,
-            Mode::Foreground => {
-                self.jobs[job].clients.push(key);
-                *self.conns[key].waits.entry(job).or_insert(0) += 1;
-            }
-        }
-        let number = self.jobs[job].number;
-        let handle = Handle::new(&self.options.handle_prefix, number);
-        self.send(
-            key,
-            &Response::JobCreated {
-                handle: handle.bytes(),
-            },
-        );
-        match due.filter(|&due| due > now) {
-            _ if !is_new => {}
-            Some(due) => {
-                self.jobs[job].place = Place::Later { due };
-                self.later.insert((due, number));
-            }
-            None => self.enqueue(now, job),
-        }
-    }
-
-    /// Puts a job that is in no lane at the end of its own, and wakes somebody for it.
-    fn enqueue(&mut self, now: Time, job: JobKey) {
-        let function = self.jobs[job].function;
-        self.jobs[job].since = now;
-        self.functions[function].push_back(&mut self.jobs, job);
-        self.wake(now, function);
-    }
-
     fn tell_status(&mut self, key: ConnKey, handle: &[u8]) {
         let job = self.job(handle).map(|job| &self.jobs[job]);
         let response = Response::StatusRes {
@@ -483,7 +463,7 @@ impl JobServer {
     fn tell_status_unique(&mut self, key: ConnKey, unique: &[u8]) {
         let job = self
             .jobs
-            .any_with_unique(self.functions.len(), unique)
+            .any_with_unique(self.functions.keys(), unique)
             .map(|job| &self.jobs[job]);
         let response = Response::StatusResUnique {
             unique,
@@ -518,46 +498,6 @@ impl JobServer {
             seconds @ 1..1000 => Some(Duration::from_secs(seconds)),
             millis => Some(Duration::from_millis(millis)),
         }
-    }
-}
-
-/// What the kinds of submit have in common, and where they differ.
-struct Submission<'a> {
-    priority: Priority,
-    mode: Mode,
-    function: &'a [u8],
-    unique: &'a [u8],
-    workload: &'a [u8],
-    reducer: Option<&'a [u8]>,
-    /// Not before this moment.
-    due: Option<Time>,
-}
-
-impl<'a> Submission<'a> {
-    fn new(mode: Mode, function: &'a [u8], unique: &'a [u8], workload: &'a [u8]) -> Self {
-        Submission {
-            priority: Priority::Normal,
-            mode,
-            function,
-            unique,
-            workload,
-            reducer: None,
-            due: None,
-        }
-    }
-
-    fn with_priority(self, priority: Priority) -> Self {
-        Submission { priority, ..self }
-    }
-
-    fn with_reducer(self, reducer: &'a [u8]) -> Self {
-        let reducer = Some(reducer);
-        Submission { reducer, ..self }
-    }
-
-    fn not_before(self, due: Time) -> Self {
-        let due = Some(due);
-        Submission { due, ..self }
     }
 }
 
@@ -602,7 +542,7 @@ impl Handle {
 }
 
 /// A decimal number that fills the whole text.
-fn number(text: &[u8]) -> Option<u64> {
+pub(super) fn number(text: &[u8]) -> Option<u64> {
     if text.is_empty() || !text.iter().all(u8::is_ascii_digit) {
         return None;
     }

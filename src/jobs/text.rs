@@ -1,11 +1,51 @@
 //! The admin lines that the job server answers.
 
 use super::conn::ConnId;
+use super::conn::Reach;
+use super::function::DropError;
+use super::outbox::Notice;
 use super::server::{Handle, JobServer, MAX_FUNCTION};
 use crate::proto::admin::{Admin, GEARMAND_VERSION, incomplete, unknown_command};
 
 /// Answers one line.
 pub(super) fn answer(server: &mut JobServer, asking: ConnId, line: &[u8]) {
+    let admin = Admin::parse(line);
+    let answered: &[u8] = match admin {
+        Admin::CancelJob(handle) => match server.cancel(handle) {
+            true => b"OK\r\n",
+            false => b"ERR UNKNOWN_JOB\r\n",
+        },
+        Admin::CancelOther => b"ERR UNKNOWN_ERROR\r\n",
+        Admin::CreateFunction(name) if name.len() <= MAX_FUNCTION => {
+            server.functions.named(name);
+            b"OK\r\n"
+        }
+        Admin::DropFunction(name) => match server.functions.drop(name) {
+            Ok(()) => b"OK\r\n",
+            Err(DropError::Unknown) => b"ERR function not found\r\n",
+            Err(DropError::InUse) => {
+                b"ERR there are still connected workers or executing clients\r\n"
+            }
+        },
+        Admin::MaxQueue(name, limits) if name.len() <= MAX_FUNCTION => {
+            let function = server.functions.named(name);
+            server.functions[function].max_queue = Some(limits);
+            b"OK\r\n"
+        }
+        Admin::ShowOther => b"ERR UNKNOWN_SHOW_ARGUMENTS\r\n",
+        Admin::ShutDown(ending) if server.reach(asking) == Some(Reach::Local) => {
+            server.out.tell(Notice::ShutDown(ending));
+            b"OK\r\n"
+        }
+        _ => return tell(server, asking, admin),
+    };
+    server
+        .out
+        .write(asking, |out| out.extend_from_slice(answered));
+}
+
+/// Answers what changes nothing.
+fn tell(server: &mut JobServer, asking: ConnId, admin: Admin<'_>) {
     let JobServer {
         options,
         functions,
@@ -14,7 +54,7 @@ pub(super) fn answer(server: &mut JobServer, asking: ConnId, line: &[u8]) {
         out,
         ..
     } = server;
-    match Admin::parse(line) {
+    match admin {
         Admin::Blank => {}
         Admin::Status => out.write(asking, |out| {
             for function in functions.iter() {
@@ -67,15 +107,12 @@ pub(super) fn answer(server: &mut JobServer, asking: ConnId, line: &[u8]) {
             }
             out.extend_from_slice(b".\n");
         }),
-        Admin::ShowOther => out.write(asking, |out| {
-            out.extend_from_slice(b"ERR UNKNOWN_SHOW_ARGUMENTS\r\n");
-        }),
-        Admin::CreateFunction(name) if name.len() > MAX_FUNCTION => {
-            out.write(asking, |out| incomplete(out, "create"))
-        }
-        Admin::CreateFunction(name) => {
-            functions.named(name);
-            out.write(asking, |out| out.extend_from_slice(b"OK\r\n"));
+        Admin::CreateFunction(_) => out.write(asking, |out| incomplete(out, "create")),
+        Admin::MaxQueue(..) => out.write(asking, |out| incomplete(out, "maxqueue")),
+        // one line of text from anybody on the network must not end a server: gearmand has given the command up for that
+        Admin::ShutDown(_) => out.write(asking, |out| unknown_command(out, b"shutdown")),
+        Admin::CancelJob(_) | Admin::CancelOther | Admin::DropFunction(_) | Admin::ShowOther => {
+            unreachable!("answered before")
         }
         Admin::Pid => out.write(asking, |out| {
             out.extend_from_slice(format!("OK {}\n", options.pid).as_bytes());

@@ -1,6 +1,6 @@
 //! What workers do with jobs: take one, report on it, end it, or vanish with it.
 
-use super::conn::{ConnKey, Service};
+use super::conn::{ConnKey, MAX_EXCEPTED, Service};
 use super::job::{Job, JobKey, Place};
 use super::outbox::Notice;
 use super::server::{Handle, JobServer};
@@ -162,13 +162,12 @@ impl JobServer {
     /// WORK_FAIL. Some libraries send it after WORK_EXCEPTION, which has ended the job already.
     pub(super) fn fail(&mut self, now: Time, key: ConnKey, handle: &[u8]) {
         let Some(job) = self.held_job(key, handle) else {
-            let is_second = self.conns[key].excepted.is_some_and(|number| {
-                Handle::new(&self.options.handle_prefix, number).bytes() == handle
-            });
-            if is_second {
-                self.conns[key].excepted = None;
-            } else {
-                self.error(key, NOT_FOUND.0, NOT_FOUND.1);
+            let excepted = &mut self.conns[key].excepted;
+            let prefix = &self.options.handle_prefix;
+            let is_second = |&number: &u64| Handle::new(prefix, number).bytes() == handle;
+            match excepted.iter().position(is_second) {
+                Some(at) => drop(excepted.remove(at)),
+                None => self.error(key, NOT_FOUND.0, NOT_FOUND.1),
             }
             return;
         };
@@ -189,7 +188,11 @@ impl JobServer {
             };
             self.out.send(client.id, &response);
         }
-        self.conns[key].excepted = Some(self.jobs[job].number);
+        let excepted = &mut self.conns[key].excepted;
+        if excepted.len() == MAX_EXCEPTED {
+            excepted.remove(0);
+        }
+        excepted.push(self.jobs[job].number);
         self.finish(now, key, job);
     }
 
@@ -287,9 +290,20 @@ impl JobServer {
 
     /// The end of a job that is in no lane and in no worker's hands.
     fn forget(&mut self, job: JobKey) {
-        for client in self.jobs.remove(job).clients {
+        let gone = self.jobs.remove(job);
+        self.functions[gone.function].jobs -= 1;
+        for client in gone.clients {
             self.conns[client].waits.remove(&job);
         }
+    }
+
+    /// Makes a running job nobody's: its end is heard by no one, and if its worker vanishes it is not given to another.
+    pub(super) fn disown(&mut self, job: JobKey) {
+        for client in std::mem::take(&mut self.jobs[job].clients) {
+            self.conns[client].waits.remove(&job);
+        }
+        self.jobs[job].background = false;
+        self.jobs.make_unlike_any(job);
     }
 
     /// The job with this handle, if this worker has it.
@@ -298,7 +312,7 @@ impl JobServer {
         matches!(self.jobs[job].place, Place::Worker { conn, .. } if conn == key).then_some(job)
     }
 
-    fn tell_clients(&mut self, job: JobKey, response: &Response<'_>) {
+    pub(super) fn tell_clients(&mut self, job: JobKey, response: &Response<'_>) {
         for &client in &self.jobs[job].clients {
             self.out.send(self.conns[client].id, response);
         }

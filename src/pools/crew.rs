@@ -270,6 +270,14 @@ impl Crew {
         }
     }
 
+    /// The job that it runs was cancelled: it is stopped, and replaced if it is needed.
+    pub(super) fn cancelled(&mut self, proc: ProcId, turn: &mut Turn<'_>) {
+        self.dirty = true;
+        if let Some(member) = self.member(proc) {
+            member.interrupt(Why::Cancelled, turn.now, turn.out);
+        }
+    }
+
     pub(super) fn worked(&mut self, proc: ProcId) {
         if let Some(member) = self.member(proc) {
             member.jobs_done = member.jobs_done.max(1);

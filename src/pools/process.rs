@@ -41,6 +41,8 @@ pub(super) enum Why {
     MaxLifetime,
     /// It did not register within `start_timeout`.
     NotRegistered,
+    /// Its job was cancelled.
+    Cancelled,
     /// The daemon ends.
     ShutDown,
 }
@@ -57,6 +59,7 @@ impl Why {
             Why::MaxJobs => "max_jobs reached",
             Why::MaxLifetime => "max_lifetime reached",
             Why::NotRegistered => "did not register",
+            Why::Cancelled => "its job was cancelled",
             Why::ShutDown => "shutdown",
         }
     }
@@ -252,6 +255,14 @@ impl Process {
     pub(super) fn parked(&mut self, now: Time, out: &mut Vec<Action>) {
         if let Phase::Draining { why, .. } = self.phase {
             self.stop(why, now, out);
+        }
+    }
+
+    /// Signals it although it has a job, which nobody wants any more.
+    pub(super) fn interrupt(&mut self, why: Why, now: Time, out: &mut Vec<Action>) {
+        if self.serves() || matches!(self.phase, Phase::Draining { .. }) {
+            out.push(Action::Quiesce { proc: self.proc });
+            self.stop(self.leaving().unwrap_or(why), now, out);
         }
     }
 

@@ -120,6 +120,11 @@ impl Supervisor {
                     crew.parked(proc, turn);
                 }
             }
+            Event::Cancelled { proc } => {
+                if let Some(crew) = at(crews, by_proc.get(&proc)) {
+                    crew.cancelled(proc, turn);
+                }
+            }
             Event::Worked { proc } => {
                 if let Some(crew) = at(crews, by_proc.get(&proc)) {
                     crew.worked(proc);

@@ -1,9 +1,13 @@
 //! An operator's commands.
 
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use gearpool::pools::view::PoolState;
 
+use crate::running::Running;
 use crate::support::{Daemon, Home, ended, finish, pids, until};
 
 fn says(daemon: &Daemon, words: &[&str]) {
@@ -120,7 +124,7 @@ fn a_process_that_has_done_its_number_of_jobs_is_replaced_and_no_job_is_lost() {
 
 #[test]
 fn without_a_daemon_each_command_says_so() {
-    let home = Home::new("");
+    let home = Home::new("functions: {}\n");
     for words in [
         &["status"][..],
         &["status", "--json"],
@@ -138,4 +142,89 @@ fn without_a_daemon_each_command_says_so() {
         );
         assert!(ended.out.is_empty(), "{words:?}: {ended:?}");
     }
+}
+
+/// One line of admin text by whatever stream, and the answer's first line.
+fn line(mut stream: impl Read + Write, text: &str) -> String {
+    stream.write_all(format!("{text}\n").as_bytes()).unwrap();
+    let mut answer = String::new();
+    BufReader::new(stream).read_line(&mut answer).unwrap();
+    answer.trim_end().to_owned()
+}
+
+#[test]
+fn a_cancelled_job_takes_its_process_along_and_no_other() {
+    let daemon = Daemon::start("f: {cmd: php worker.php, min: 2, max: 2}\n");
+    let before = pids(&daemon.ready("f", 2));
+    let [cancelled, kept] = ["until never", "until go"].map(|job| daemon.submit(&["-f", "f", job]));
+    until("both jobs to run", || {
+        daemon.status().functions[0].running == 2
+    });
+    let member = |job: &str| {
+        let members = daemon.pool("f").members;
+        let found = members
+            .into_iter()
+            .find(|member| member.jobs.iter().any(|running| running.handle == job));
+        found.unwrap().process.pid.unwrap()
+    };
+    let handles = line(daemon.connect(), "show jobs");
+    let handle = handles.split('\t').next().unwrap();
+    let (doomed, other) = (member(handle), before.iter().copied());
+    let other = other.filter(|&pid| pid != doomed).collect::<Vec<_>>();
+    assert_eq!(
+        line(daemon.connect(), &format!("cancel job {handle}")),
+        "OK"
+    );
+    until("the process to be replaced", || {
+        let now = pids(&daemon.pool("f").members);
+        now.len() == 2 && !now.contains(&doomed) && now.contains(&other[0])
+    });
+    daemon.home.write("go", "");
+    daemon.home.write("never", "");
+    let codes = [cancelled, kept].map(|job| finish(job).code);
+    // which of the two was the first in the list is not said
+    assert_eq!(
+        codes.iter().filter(|&&code| code == 1).count(),
+        1,
+        "{codes:?}"
+    );
+    assert_eq!(
+        codes.iter().filter(|&&code| code == 0).count(),
+        1,
+        "{codes:?}"
+    );
+}
+
+#[test]
+fn shutdown_by_text_is_for_those_on_a_unix_socket() {
+    let home = Home::new("functions: {}\n");
+    let path = home.path("socket");
+    let listen = format!("--listen=unix:{}", path.display());
+    let mut daemon = Daemon::start_in(home, &[&listen]);
+    assert!(line(daemon.connect(), "shutdown").starts_with("ERR UNKNOWN_COMMAND"));
+    let mut work = daemon.home.gearpool(&["work", "-p"]);
+    let script = format!(
+        "until [ -e {} ]; do sleep 0.02; done; echo done",
+        daemon.home.path("go").display()
+    );
+    work.arg(daemon.port.to_string())
+        .args(["-f", "f", "--", "sh", "-c", &script]);
+    let _worker = Running::start("gearpool work", &work, b"");
+    let job = daemon.submit(&["-f", "f", "x"]);
+    until("the job to run", || {
+        let functions = daemon.status().functions;
+        functions.iter().any(|function| function.running == 1)
+    });
+    assert_eq!(
+        line(UnixStream::connect(&path).unwrap(), "shutdown graceful"),
+        "OK"
+    );
+    until("nobody to be let in any more", || {
+        TcpStream::connect(("127.0.0.1", daemon.port)).is_err()
+    });
+    // the running job ends as it likes
+    daemon.home.write("go", "");
+    let job = finish(job);
+    assert_eq!((job.code, job.out.as_str()), (0, "done\n"), "{job:?}");
+    assert_eq!(daemon.end().0, 0);
 }

@@ -287,6 +287,8 @@ impl World {
                     self.tell_if_parked(proc);
                 }
             }
+            // nobody cancels a job or ends the daemon by text here
+            Notice::Cancelled(_) | Notice::ShutDown(_) => {}
             Notice::Closed(conn) => {
                 registered.retain(|(other, _)| *other != conn);
                 if let Some(proc) = self.manager.crew.lose(conn) {

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use gearpool::jobs::{ConnId, JobServer, Newcomers, Notice, Options, Peer};
+use gearpool::jobs::{ConnId, JobServer, Newcomers, Notice, Options, Peer, Reach};
 use gearpool::proto::{Decoded, decode};
 use gearpool::time::Time;
 
@@ -29,6 +29,8 @@ pub(crate) struct Memory {
     peers: Vec<MemoryPeer>,
     notices: VecDeque<Notice>,
     demand: bool,
+    /// How far away the peers of this case are.
+    reach: Reach,
 }
 
 struct MemoryPeer {
@@ -47,8 +49,17 @@ impl Memory {
             epoch: EPOCH,
             ..Options::default()
         };
+        let mut reach = Reach::Network;
         for flag in &case.flags {
             match flag.split_once('=') {
+                // no flag of the command's: the peers come by a Unix socket
+                None if flag == "--unix" => reach = Reach::Local,
+                Some(("--max-queue", number)) => {
+                    options.max_queue = number.parse().expect("a number of jobs");
+                }
+                Some(("--max-queued-bytes", number)) => {
+                    options.max_queued_bytes = number.parse().expect("a number of bytes");
+                }
                 None if flag == "--exceptions" => options.exceptions = true,
                 // no flag of the command's: what it sets when it has pools
                 None if flag == "--hold-newcomers" => options.newcomers = Newcomers::Held,
@@ -67,6 +78,7 @@ impl Memory {
         let control = Peer {
             descriptor: 30,
             address: "127.0.0.1".to_owned(),
+            ..Peer::default()
         };
         server.connect(Time::ZERO, control);
         Memory {
@@ -76,6 +88,7 @@ impl Memory {
             peers: Vec::new(),
             notices: VecDeque::new(),
             demand: false,
+            reach,
         }
     }
 
@@ -182,6 +195,7 @@ impl World for Memory {
         let peer = Peer {
             descriptor: 31 + self.peers.len() as i32,
             address: "127.0.0.1".to_owned(),
+            reach: self.reach,
         };
         let id = self.server.connect(self.now, peer);
         self.peers.push(MemoryPeer {

@@ -15,7 +15,7 @@
 //! | `c1< nothing` | nothing is left that the connection was sent |
 //! | `c1 connects`, `c1 closes`, `c1 stops sending` | the connection; the last is a half-close |
 //! | `c1 is closed` | the server has closed it |
-//! | `@ +30s`, `@ +50ms` | the clock jumps, from deadline to deadline (in memory only) |
+//! | `@ +30s`, `@ +50ms`, `@ +2h5m` | the clock jumps, from deadline to deadline (in memory only) |
 //! | `quiesce w1`, `unquiesce w1`, `refuse w1`, `admit w1` | what the owner of the process asks for (in memory only) |
 //! | `w1 is parked`, `w1 is not parked` | whether the owner of the process has been told so (in memory only) |
 //! | `demand`, `no demand` | whether the last step asked for more workers (in memory only) |
@@ -261,12 +261,7 @@ fn kind(name: &str) -> Result<Kind, String> {
 fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("`{text}` is no jump of the clock");
     let text = text.strip_prefix('+').ok_or_else(wrong)?;
-    let (number, unit) = match text.strip_suffix("ms") {
-        Some(number) => (number, 1),
-        None => (text.strip_suffix('s').ok_or_else(wrong)?, 1000),
-    };
-    let number: u64 = number.parse().map_err(|_| wrong())?;
-    Ok(Duration::from_millis(number * unit))
+    humantime::parse_duration(text).map_err(|_| wrong())
 }
 
 /// Splits at every `|` that has no backslash before it.

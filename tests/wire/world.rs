@@ -88,7 +88,7 @@ impl Play {
                         kind,
                         arguments,
                     } => packet(*magic, *kind, &self.handles.real(arguments)),
-                    Sent::Bytes(bytes) => bytes.clone(),
+                    Sent::Bytes(bytes) => self.handles.real_within(bytes),
                 };
                 let held = self.held.entry(conn).or_default();
                 held.extend(bytes);
@@ -180,6 +180,17 @@ impl Handles {
     fn real(&self, arguments: &[Vec<u8>]) -> Vec<Vec<u8>> {
         let real = |argument: &Vec<u8>| self.real.get(argument).unwrap_or(argument).clone();
         arguments.iter().map(real).collect()
+    }
+
+    /// A line of text with the handles in it replaced. What has none, such as half a packet, stays as it is.
+    fn real_within(&self, line: &[u8]) -> Vec<u8> {
+        let mut words: Vec<Vec<u8>> = Vec::new();
+        for word in line.split(|&byte| byte == b' ') {
+            let (word, end) = word.split_at(word.strip_suffix(b"\n").unwrap_or(word).len());
+            let real = self.real.get(word).map_or(word, Vec::as_slice);
+            words.push([real, end].concat());
+        }
+        words.join(&b' ')
     }
 
     /// A handle that the file names for the first time means what came in its place.

@@ -1,0 +1,155 @@
+//! `gearpool import` on files as they are in use, and what it wrote in use.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use tempfile::TempDir;
+
+/// Runs the command; its standard output, what it said, and its exit code.
+fn import(folder: &Path, files: &[&str]) -> (String, String, i32) {
+    let ran = Command::new(env!("CARGO_BIN_EXE_gearpool"))
+        .arg("import")
+        .args(files)
+        .current_dir(folder)
+        .output()
+        .unwrap();
+    (
+        String::from_utf8(ran.stdout).unwrap(),
+        String::from_utf8(ran.stderr).unwrap(),
+        ran.status.code().unwrap(),
+    )
+}
+
+/// The result without the folder that differs from run to run.
+fn shown(folder: &Path, (yaml, said, code): (String, String, i32)) -> String {
+    format!("{yaml}---- said\n{said}---- exit {code}\n")
+        .replace(folder.to_str().unwrap(), "<folder>")
+}
+
+fn folder_with(files: &[(&str, &str)]) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    folder
+}
+
+const SUPERVISORD: &str = r#"; the usual file
+[unix_http_server]
+file=/var/run/supervisor.sock
+
+[supervisord]
+logfile=/var/log/supervisor/supervisord.log
+
+[program:gearmand]
+command=/usr/sbin/gearmand -L 127.0.0.1
+
+[program:fetchURL]
+command=/usr/bin/php %(here)s/fetch.php --slot=%(process_num)02d  ; the worker
+process_name=%(program_name)s_%(process_num)02d
+numprocs=30
+directory=/srv/app
+user=www-data
+umask=022
+autostart=true
+autorestart=true
+startsecs=5
+stopsignal=INT
+stopwaitsecs=60
+stopasgroup=true
+redirect_stderr=true
+stdout_logfile=/var/log/fetch.log
+stdout_logfile_maxbytes=50MB
+stdout_logfile_backups=3
+environment=APP_ENV="prod,eu",
+    DEBUG=0
+
+[program:mail]
+command=python3 send.py --from "Our Shop <shop@example.com>" --home %(ENV_HOME)s --price $5
+priority=10
+
+[program:resize]
+command=gearman -w -f resize -f thumb convert - -resize 100x100 -
+autorestart=false
+
+[group:all]
+programs=fetchURL,mail
+
+[include]
+files=/etc/supervisor/conf.d/*.conf
+"#;
+
+#[test]
+fn a_supervisord_file() {
+    let folder = folder_with(&[("app.conf", SUPERVISORD)]);
+    insta::assert_snapshot!(shown(folder.path(), import(folder.path(), &["app.conf"])));
+}
+
+const GEARMAN_MANAGER: &str = r#"; ten do everything but Sum
+[GearmanManager]
+worker_dir=./workers
+include=*
+exclude=left_out
+count=10
+dedicated_count=1
+max_worker_lifetime=3600
+max_runs_per_worker=500
+auto_update=1
+host="10.0.0.5:4730"
+log_file=/var/log/gearman-manager.log
+[Sum]
+dedicated_count=5
+dedicated_only=1
+[fetch_url]
+count=15
+priority=2
+"#;
+
+const FETCH: &str = "<?php\nfunction fetch_url($job, &$log) {\n  $log[] = 'looked at '.$job->workload();\n  return strrev($job->workload());\n}\n";
+const SUM: &str = "<?php\nclass Sum {\n  public function run($job, &$log) {\n    return array_sum(explode(' ', $job->workload()));\n  }\n}\n";
+
+fn manager_folder() -> TempDir {
+    folder_with(&[
+        ("config.ini", GEARMAN_MANAGER),
+        ("workers/fetch_url.php", FETCH),
+        ("workers/Sum.php", SUM),
+        ("workers/left_out.php", "<?php\n"),
+    ])
+}
+
+#[test]
+fn a_gearman_manager_file() {
+    let folder = manager_folder();
+    insta::assert_snapshot!(shown(folder.path(), import(folder.path(), &["config.ini"])));
+}
+
+#[test]
+fn several_files_are_one() {
+    let folder = folder_with(&[
+        ("a.conf", "[program:a]\ncommand=php a.php\n"),
+        (
+            "b.conf",
+            "[program:b]\ncommand=php b.php\n[program:a]\ncommand=php other.php\n",
+        ),
+    ]);
+    insta::assert_snapshot!(shown(
+        folder.path(),
+        import(folder.path(), &["a.conf", "b.conf"])
+    ));
+}
+
+#[test]
+fn files_that_are_none() {
+    let folder = folder_with(&[
+        ("other.ini", "[something]\na=1\n"),
+        ("broken.conf", "[program:a\ncommand=x\n"),
+        ("quotes.conf", "[program:a]\ncommand=php \"a.php\n"),
+    ]);
+    let all = ["other.ini", "broken.conf", "missing.conf", "quotes.conf"]
+        .map(|file| shown(folder.path(), import(folder.path(), &[file])));
+    insta::assert_snapshot!(all.join("\n"));
+}
