@@ -123,9 +123,27 @@ pub(super) const SCALE: Section = Section {
 
 pub(super) const LOG: Section = Section {
     name: "\"log\"",
-    known: &["max_size", "keep", "timestamps", "max_line"],
-    later: &["file"],
-    synonyms: &[("backups", "keep"), ("size", "max_size")],
+    known: &[
+        "file",
+        "stderr",
+        "max_size",
+        "keep",
+        "compress",
+        "format",
+        "timestamps",
+        "max_line",
+    ],
+    later: &[],
+    synonyms: &[
+        ("backups", "keep"),
+        ("errors", "stderr"),
+        ("gzip", "compress"),
+        ("json", "format"),
+        ("path", "file"),
+        ("size", "max_size"),
+        ("stderr_logfile", "stderr"),
+        ("stdout_logfile", "file"),
+    ],
 };
 
 /// Every kind of map.

@@ -13,6 +13,7 @@ mod check;
 mod command;
 mod keys;
 mod listen;
+mod log;
 mod pool;
 mod problem;
 mod read;
@@ -25,8 +26,8 @@ pub mod units;
 pub use listen::ListenError;
 pub use problem::{Problem, Problems};
 pub use schema::{
-    Command, Config, DEFAULT_PORT, Limits, Listen, Log, NoSignal, Pool, Restart, Scale, Server,
-    Signal,
+    Command, Config, DEFAULT_PORT, Limits, Listen, Log, LogFormat, NoSignal, Pool, Restart, Scale,
+    Server, Signal, Stderr,
 };
 
 /// Reads a configuration. `file` is how the messages name it, `env` gives the variables that `cmd` and `run` may use.

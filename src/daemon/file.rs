@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{self, Config, Pool, Server};
+use crate::config::{self, Config, Pool, Server, Stderr};
 use crate::pools::{Caps, Plan};
 use crate::sys::reason;
 
@@ -64,6 +64,13 @@ pub fn parse(path: &Path, text: &str) -> Result<Config, FileError> {
     for pool in config.pools.values_mut() {
         join(&mut pool.cwd);
         join(&mut pool.env_file);
+        let join = |path: &mut String| *path = folder.join(&*path).to_string_lossy().into_owned();
+        if let Some(path) = &mut pool.log.file {
+            join(path);
+        }
+        if let Stderr::File(path) = &mut pool.log.stderr {
+            join(path);
+        }
     }
     Ok(config)
 }

@@ -1,12 +1,13 @@
 //! A peer's mailbox: what is to be written to its socket, and who writes it.
 
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio::net::{tcp, unix};
 use tokio::sync::Notify;
 
-use crate::jobs::ConnId;
+use super::logs::Marks;
+use crate::jobs::{ConnId, Edge, Mark};
 use crate::sys::net;
 
 /// A peer that does not read has at most this many bytes kept for it; past it the connection is closed.
@@ -30,6 +31,8 @@ pub struct Peer {
     mailbox: Mutex<Mailbox>,
     /// Rings for the peer's own task: the socket is full, or the connection is to be closed.
     bell: Notify,
+    /// The output of its process, if that is one of ours.
+    marks: OnceLock<Marks>,
 }
 
 /// Where a connection comes from, as far as it says who is behind it.
@@ -88,6 +91,23 @@ impl Peer {
             socket,
             mailbox: Mutex::default(),
             bell: Notify::new(),
+            marks: OnceLock::new(),
+        }
+    }
+
+    /// The jobs of this peer are marked in the output of its process.
+    pub(super) fn trace(&self, marks: Marks) {
+        // A connection does not change its process.
+        let _ = self.marks.set(marks);
+    }
+
+    /// Marks that the process is given a job, or has it no longer. What is sent to it about that is still in the mailbox.
+    pub(super) fn mark(&self, mark: &Mark) {
+        if let Some(marks) = self.marks.get() {
+            match mark.edge {
+                Edge::Began => marks.begin(&mark.handle),
+                Edge::Ended => marks.end(&mark.handle),
+            }
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use crate::config::{Command, DEFAULT_PORT, Listen, Pool};
+use crate::config::{Command, DEFAULT_PORT, Listen, Pool, Stderr};
 use crate::pools::Slot;
 use crate::sys::child::Spec;
 use crate::sys::user::{self, ResolveError};
@@ -104,6 +104,7 @@ impl Surroundings {
             umask: pool.umask,
             nice: pool.nice,
             limits: pool.limits.clone(),
+            stderr_apart: pool.log.stderr != Stderr::Together,
         })
     }
 

@@ -24,5 +24,5 @@ pub mod wake;
 mod work;
 
 pub use conn::{ConnId, Reach};
-pub use outbox::{Notice, Outbox};
+pub use outbox::{Edge, Mark, Notice, Outbox};
 pub use server::{JobServer, MAX_FUNCTION, MAX_UNIQUE, Newcomers, Options, Peer};

@@ -14,6 +14,7 @@ pub mod lock;
 pub mod net;
 pub mod peer;
 pub mod pipe;
+pub mod priority;
 pub mod process;
 pub mod signal;
 pub mod user;
