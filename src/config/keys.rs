@@ -230,7 +230,7 @@ mod tests {
             (&POOL, ""),
             (&SERVER, "limits"),
             (&SERVER, "port"),
-            (&LOG, "file"),
+            (&LOG, "stdout_logfile"),
             (&LOG, "kept"),
             (&LIMITS, "memlock"),
             (&TOP, "funtions"),
