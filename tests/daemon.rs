@@ -8,6 +8,8 @@ mod bad_input;
 mod control;
 #[path = "daemon/crash.rs"]
 mod crash;
+#[path = "daemon/logs.rs"]
+mod logs;
 #[path = "daemon/reload.rs"]
 mod reload;
 #[path = "daemon/run.rs"]

@@ -769,6 +769,7 @@ impl Manager {
             hub: &self.parts.hub,
             crew: &self.crew,
             file: self.parts.file.as_ref(),
+            logs: &self.parts.logs,
             is_shutting_down: self.ending.is_some(),
         };
         let pools = self.supervisor.view(self.parts.hub.now());
