@@ -7,8 +7,8 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use gearpool::config::Log;
-use gearpool::daemon::logs::{Capture, Logs, Source, index, log_file};
+use gearpool::config::{Log, LogFormat};
+use gearpool::daemon::logs::{Capture, Logs, Source, index, log_file, names};
 use gearpool::sys::child::{self, Child, Exit, Spec};
 use gearpool::sys::signal::kill_group;
 
@@ -214,4 +214,115 @@ fn a_pools_name_is_always_a_folder_of_its_own() {
     assert_eq!(file("Mail::send"), Path::new("/logs/Mail::send/3.log"));
     assert_eq!(file("a/b%c"), Path::new("/logs/a%2Fb%25c/3.log"));
     assert_eq!(file(".."), Path::new("/logs/%2E./3.log"));
+}
+
+/// The resident memory of this process, in bytes.
+fn resident() -> u64 {
+    let text = fs::read_to_string("/proc/self/statm").unwrap();
+    text.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
+}
+
+#[tokio::test]
+async fn memory_stays_the_same_whatever_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let logs = Logs::start(folder.path()).unwrap();
+    // GEARPOOL_LOGS_MEGABYTES=10000 is the long version.
+    let megabytes = std::env::var("GEARPOOL_LOGS_MEGABYTES").unwrap_or_else(|_| "100".to_owned());
+    let before = resident();
+    // One endless line, and the shortest of lines, as text, with their times and as JSON: four writers at once.
+    let texts = [
+        Log::default(),
+        Log {
+            timestamps: true,
+            ..Log::default()
+        },
+        Log {
+            format: LogFormat::Json,
+            max_line: 16 << 20,
+            ..Log::default()
+        },
+        Log {
+            format: LogFormat::Json,
+            ..Log::default()
+        },
+    ];
+    let scripts = [
+        format!("head -c {megabytes}M /dev/zero"),
+        format!(
+            "yes '' | head -c {}K",
+            megabytes.parse::<u64>().unwrap() * 40
+        ),
+        format!("head -c {megabytes}M /dev/zero | tr '\\0' y"),
+        format!(
+            "yes '' | head -c {}K",
+            megabytes.parse::<u64>().unwrap() * 10
+        ),
+    ];
+    let runs = texts.into_iter().zip(scripts).zip(1..);
+    let runs = runs.map(|((mut config, script), slot)| {
+        config.max_size = 1 << 20;
+        config.keep = 1;
+        let logs = logs.clone();
+        tokio::spawn(async move {
+            let (capture, mut exit, _) =
+                capture(&logs, "pool", slot, &config, start(&["sh", "-c", &script]));
+            exit.wait().await.unwrap();
+            ended(capture).await
+        })
+    });
+    let runs: Vec<_> = runs.collect();
+    let mut most = 0;
+    while !runs.iter().all(tokio::task::JoinHandle::is_finished) {
+        most = most.max(resident());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    for run in runs {
+        run.await.unwrap();
+    }
+    let grown = most.saturating_sub(before) >> 20;
+    eprintln!("memory grew by {grown} MiB");
+    assert!(grown < 128, "memory grew by {grown} MiB");
+    assert_eq!(logs.dropped(), 0);
+}
+
+#[tokio::test]
+async fn compressed_files_hold_everything_between_them() {
+    use std::io::Read as _;
+    let folder = tempfile::tempdir().unwrap();
+    let logs = Logs::start(folder.path()).unwrap();
+    let config = Log {
+        max_size: 50_000,
+        keep: 1000,
+        compress: true,
+        ..Log::default()
+    };
+    run(&logs, 1, &config, &["seq", "1000000", "1200000"]).await;
+    let log = log_file(folder.path(), "pool", 1);
+    let plain = |age: u32| names::older(&log, age);
+    let count = || {
+        (1..)
+            .take_while(|&age| plain(age).exists() || names::compressed(&plain(age)).exists())
+            .count() as u32
+    };
+    let begin = Instant::now();
+    while (1..=count()).any(|age| plain(age).exists()) {
+        assert!(begin.elapsed() < LONG);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let count = count();
+    assert_eq!(count, 200_001 * 8 / 50_000);
+    let mut text = String::new();
+    for age in (1..=count).rev() {
+        let file = fs::File::open(names::compressed(&plain(age))).unwrap();
+        let before = text.len();
+        flate2::read::GzDecoder::new(file)
+            .read_to_string(&mut text)
+            .unwrap();
+        assert_eq!(text.len() - before, 50_000);
+    }
+    text += &fs::read_to_string(&log).unwrap();
+    let expected: String = (1_000_000..=1_200_000)
+        .map(|number| format!("{number}\n"))
+        .collect();
+    assert!(text == expected);
 }
