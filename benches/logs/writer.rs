@@ -1,6 +1,7 @@
 //! The processes that write: this benchmark itself, started by whoever is measured.
 
 use std::io::Write as _;
+use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -23,14 +24,12 @@ pub(crate) fn write(words: &[String]) {
         std::thread::sleep(Duration::from_millis(1));
     }
     let begin = now();
-    let mut out = std::fs::File::from(std::os::fd::OwnedFd::from(
-        std::os::fd::AsFd::as_fd(&std::io::stdout())
-            .try_clone_to_owned()
-            .unwrap(),
-    ));
+    let own = std::io::stdout().as_fd().try_clone_to_owned().unwrap();
+    // Without the standard library's buffer, which would end the writes at line ends.
+    let mut out = std::fs::File::from(own);
     let mut block = Vec::with_capacity(at_once + LINE);
     for number in 0..lines(bytes) {
-        write!(block, "{number:>20} {:>1$}\n", "", LINE - 22).unwrap();
+        writeln!(block, "{number:>20} {:>1$}", "", LINE - 22).unwrap();
         // Not at the ends of lines.
         while block.len() >= at_once.max(LINE) {
             let length = at_once.max(LINE);
