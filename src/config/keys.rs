@@ -28,20 +28,56 @@ pub(super) const TOP: Section = Section {
 
 pub(super) const SERVER: Section = Section {
     name: "\"server\"",
-    known: &["listen", "state_dir", "log_dir", "max_processes"],
-    later: &[
-        "durable",
-        "exit_on_failure",
-        "http",
-        "limits",
-        "priority",
+    known: &[
+        "listen",
         "tls",
+        "state_dir",
+        "log_dir",
+        "max_processes",
+        "limits",
     ],
+    later: &["durable", "exit_on_failure", "http", "priority"],
     synonyms: &[
         ("address", "listen"),
         ("bind", "listen"),
         ("host", "listen"),
         ("port", "listen"),
+        ("ssl", "tls"),
+    ],
+};
+
+pub(super) const SERVER_LIMITS: Section = Section {
+    name: "the \"limits\" of \"server\"",
+    known: &[
+        "connections",
+        "packet_size",
+        "mailbox",
+        "buffers",
+        "queued_bytes",
+        "queue_length",
+    ],
+    later: &[],
+    synonyms: &[
+        ("clients", "connections"),
+        ("max_connections", "connections"),
+        ("max_queue", "queue_length"),
+        ("maxqueue", "queue_length"),
+        ("memory", "queued_bytes"),
+        ("queue", "queue_length"),
+    ],
+};
+
+pub(super) const TLS: Section = Section {
+    name: "\"tls\"",
+    known: &["listen", "cert", "key", "client_ca"],
+    later: &[],
+    synonyms: &[
+        ("address", "listen"),
+        ("ca", "client_ca"),
+        ("cacert", "client_ca"),
+        ("certificate", "cert"),
+        ("port", "listen"),
+        ("private_key", "key"),
     ],
 };
 
@@ -147,7 +183,16 @@ pub(super) const LOG: Section = Section {
 };
 
 /// Every kind of map.
-pub(super) const ALL: [&Section; 6] = [&TOP, &SERVER, &POOL, &LIMITS, &SCALE, &LOG];
+pub(super) const ALL: [&Section; 8] = [
+    &TOP,
+    &SERVER,
+    &SERVER_LIMITS,
+    &TLS,
+    &POOL,
+    &LIMITS,
+    &SCALE,
+    &LOG,
+];
 
 impl Section {
     /// The sentence about a key that this section does not have.
@@ -228,11 +273,14 @@ mod tests {
             (&POOL, "listen"),
             (&POOL, "x"),
             (&POOL, ""),
-            (&SERVER, "limits"),
+            (&SERVER, "durable"),
             (&SERVER, "port"),
             (&LOG, "stdout_logfile"),
             (&LOG, "kept"),
             (&LIMITS, "memlock"),
+            (&SERVER, "ssl"),
+            (&TLS, "certificate"),
+            (&TLS, "ciphers"),
             (&TOP, "funtions"),
             (&TOP, "include"),
             (&TOP, "wor\nkers"),

@@ -7,10 +7,9 @@ use std::time::Duration;
 
 use indexmap::IndexMap;
 
+use super::address::Address;
 use super::command::fill;
-
-/// Gearman's port.
-pub const DEFAULT_PORT: u16 = 4730;
+use super::tree::Place;
 
 /// A whole file.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -25,22 +24,79 @@ pub struct Config {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Server {
     /// Where the job server listens; empty is the default, `127.0.0.1:4730`.
-    pub listen: Vec<Listen>,
+    pub listen: Vec<Address>,
+    /// Where and how TLS is spoken, besides.
+    pub tls: Option<Tls>,
     /// Where the daemon keeps its lock, its control socket and its logs. Relative to the file.
     pub state_dir: Option<PathBuf>,
     /// Where the workers' output goes; `<state_dir>/logs` by default. Relative to the file.
     pub log_dir: Option<PathBuf>,
     /// No more processes than this in all pools together.
     pub max_processes: Option<u32>,
+    /// What peers may take.
+    pub limits: ServerLimits,
 }
 
-/// An address to listen on.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Listen {
-    /// A host name or address, and a port.
-    Tcp(String, u16),
-    /// A Unix socket's path, written `unix:/path`.
-    Unix(PathBuf),
+/// `server.limits:`, what clients and workers may take of this machine; `None` is the default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ServerLimits {
+    /// Connections at once.
+    pub connections: Option<usize>,
+    /// The longest packet, in bytes.
+    pub packet_size: Option<u64>,
+    /// What waits for one peer that does not read, in bytes.
+    pub mailbox: Option<u64>,
+    /// What is kept for all peers that do not read, or send half a packet, in bytes.
+    pub buffers: Option<u64>,
+    /// What all jobs may take, in bytes.
+    pub queued_bytes: Option<u64>,
+    /// Jobs of one function.
+    pub queue_length: Option<u32>,
+}
+
+impl ServerLimits {
+    /// Takes what this does not say from `other`.
+    pub fn or(self, other: ServerLimits) -> ServerLimits {
+        ServerLimits {
+            connections: self.connections.or(other.connections),
+            packet_size: self.packet_size.or(other.packet_size),
+            mailbox: self.mailbox.or(other.mailbox),
+            buffers: self.buffers.or(other.buffers),
+            queued_bytes: self.queued_bytes.or(other.queued_bytes),
+            queue_length: self.queue_length.or(other.queue_length),
+        }
+    }
+}
+
+/// `server.tls:`, a listener of its own that speaks TLS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// Where it listens, each an [`Address::Tls`]. Never empty; `127.0.0.1:4731` unless said otherwise.
+    pub listen: Vec<Address>,
+    /// What it shows, and asks for.
+    pub files: PemFiles,
+    /// Where the file names them, for what is found wrong with them later.
+    pub places: PemPlaces,
+}
+
+/// The PEM files of TLS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PemFiles {
+    /// The server's certificate, and after it those between it and its CA. Relative to the file.
+    pub cert: PathBuf,
+    /// Its private key. Relative to the file.
+    pub key: PathBuf,
+    /// The CA that has to have signed the clients' certificates; without it none are asked for. Relative to the file.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// Where the file names its [`PemFiles`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the fields of PemFiles")]
+pub struct PemPlaces {
+    pub cert: Place,
+    pub key: Place,
+    pub client_ca: Place,
 }
 
 /// One entry of `functions:`, a pool of processes of one command.

@@ -23,7 +23,8 @@ use super::logs::{Logs, Marks, Source};
 use super::peer::Origin;
 use super::snapshot::{Snapshooter, Sources};
 use super::spawn::Surroundings;
-use crate::config::Pool;
+use super::tls::Certificates;
+use crate::config::{PemFiles, Pool};
 use crate::jobs::{ConnId, Notice};
 use crate::pools::{
     Action, Event, ExitStatus, Level, Plan, PoolLoad, ProcId, ProcLoad, Slot, Stop, Supervisor,
@@ -34,6 +35,7 @@ use crate::sys::child::{self, Child};
 use crate::sys::guardian::Guardian;
 use crate::sys::{peer, signal};
 use crate::time::Time;
+use crate::tls::{self, Identity};
 
 /// How often the job server is looked at when nothing happens.
 const SAMPLE_IDLE: Duration = Duration::from_secs(1);
@@ -85,7 +87,11 @@ pub(super) struct Parts {
     pub(super) file: Option<ConfigFile>,
     pub(super) logs: Logs,
     pub(super) log: Log,
-    pub(super) guardian: Guardian,
+    /// Nobody for a plain job server, which starts no process and gets no file later.
+    pub(super) guardian: Option<Guardian>,
+    pub(super) certificates: Arc<Certificates>,
+    /// The files of the flags, where TLS is not the configuration file's matter.
+    pub(super) pem_files: Option<PemFiles>,
     pub(super) surroundings: Surroundings,
     pub(super) snapshooter: Snapshooter,
     pub(super) happenings: mpsc::UnboundedSender<Happening>,
@@ -164,10 +170,14 @@ impl Manager {
                     status,
                     last_lines,
                 } => self.exited(proc, status, last_lines),
-                Happening::FileTouched => self.read_at = Some(self.parts.hub.now() + SETTLE),
+                // not put off by the next one: something else in the folder, such as a log, may be written to all the time
+                Happening::FileTouched => {
+                    let settled = self.parts.hub.now() + SETTLE;
+                    self.read_at.get_or_insert(settled);
+                }
                 Happening::Reload => {
                     self.parts.log.reopen();
-                    if self.parts.file.is_some() {
+                    if self.parts.file.is_some() || self.parts.pem_files.is_some() {
                         // what came of it has been logged
                         let _ = self.reload();
                     }
@@ -331,7 +341,10 @@ impl Manager {
 
     /// Tells the guardian of a new process; a new guardian of all of them, when somebody has killed the old one.
     fn watch_over(&mut self, pid: u32) {
-        let told = self.parts.guardian.watch(pid).or_else(|error| {
+        let Some(watching) = &mut self.parts.guardian else {
+            return;
+        };
+        let told = watching.watch(pid).or_else(|error| {
             if error.kind() != ErrorKind::BrokenPipe {
                 return Err(error);
             }
@@ -342,7 +355,7 @@ impl Manager {
             }
             guardian.watch(pid)?;
             // reaps the dead one, which has nothing left to say
-            let _ = std::mem::replace(&mut self.parts.guardian, guardian).finish();
+            let _ = std::mem::replace(watching, guardian).finish();
             Ok(())
         });
         if let Err(error) = told {
@@ -362,7 +375,8 @@ impl Manager {
     fn exited(&mut self, proc: ProcId, status: ExitStatus, last_lines: Vec<String>) {
         self.marks.remove(&proc);
         if let Some(member) = self.crew.leave(proc)
-            && let Err(error) = self.parts.guardian.forget(member.pid)
+            && let Some(guardian) = &self.parts.guardian
+            && let Err(error) = guardian.forget(member.pid)
         {
             tracing::debug!(%error, "the guardian does not answer");
         }
@@ -594,30 +608,53 @@ impl Manager {
     }
 
     fn reload(&mut self) -> Result<String, String> {
+        let renewed = self.parts.pem_files.as_ref().map(tls::server).transpose();
+        let renewed = renewed.map_err(|problems| {
+            let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
+            for line in &lines {
+                tracing::error!("{line}");
+            }
+            tracing::error!("TLS goes on with what it had");
+            lines.join("\n")
+        })?;
+        let shown = renewed.map(|identity| self.show(identity).unwrap_or_else(nothing));
+        if let Some(line) = &shown {
+            tracing::info!("certificates: {line}");
+        }
         match &mut self.parts.file {
             Some(file) => {
                 let reading = file.read();
                 self.apply(reading)
             }
-            None => Err(
+            None => shown.ok_or_else(|| {
                 "this gearpool was started without a configuration file; start it with -c FILE"
-                    .to_owned(),
-            ),
+                    .to_owned()
+            }),
         }
+    }
+
+    /// Shows a certificate to whoever connects from now on. Returns what there is to say about it.
+    fn show(&self, identity: Identity) -> Option<String> {
+        let is_new = self.parts.certificates.replace(identity);
+        is_new.then(|| "new connections get what is in the certificate's files now".to_owned())
     }
 
     fn apply(&mut self, reading: Reading) -> Result<String, String> {
         match reading {
             Reading::Same => Ok("nothing has changed".to_owned()),
-            Reading::New { plan, later } => {
+            Reading::New { plan, later, tls } => {
                 self.sample_first();
                 self.configure();
                 let mut lines: Vec<_> = changes(&plan).lines().map(str::to_owned).collect();
+                // flags win over the file for as long as the daemon runs
+                if let (None, Some(identity)) = (&self.parts.pem_files, tls) {
+                    lines.extend(self.show(identity));
+                }
                 lines.extend(later.iter().map(|key| {
                     format!("{key} has changed; it takes effect when gearpool is started again")
                 }));
                 if lines.is_empty() {
-                    lines.push("nothing to change".to_owned());
+                    lines.push(nothing());
                 }
                 for line in &lines {
                     tracing::info!("configuration: {line}");
@@ -640,8 +677,8 @@ impl Manager {
         let Some(path) = file.or(own) else {
             return Err("this gearpool was started without a configuration file".to_owned());
         };
-        let (_, config) = file::read(path).map_err(|error| error.to_string())?;
-        let proposed: Vec<_> = config.pools.into_values().map(Arc::new).collect();
+        let read = file::read(path).map_err(|error| error.to_string())?;
+        let proposed: Vec<_> = read.config.pools.into_values().map(Arc::new).collect();
         Ok(changes(&Plan::between(self.pools(), &proposed)))
     }
 
@@ -780,7 +817,9 @@ impl Manager {
 
     /// Ends the guardian, and with it whatever is left of the processes.
     pub(super) fn finish(self) {
-        if let Err(error) = self.parts.guardian.finish() {
+        if let Some(guardian) = self.parts.guardian
+            && let Err(error) = guardian.finish()
+        {
             tracing::error!(%error, "processes may be left behind");
         }
     }
@@ -789,6 +828,10 @@ impl Manager {
 fn answer(reply: Reply, answer: Result<String, String>) {
     // whoever asked may have gone
     let _ = reply.send(answer);
+}
+
+fn nothing() -> String {
+    "nothing to change".to_owned()
 }
 
 /// A plan's lines. None for no changes: what that is called is for the one who asks.

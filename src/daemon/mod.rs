@@ -4,7 +4,9 @@ pub mod conn;
 pub mod control;
 mod crew;
 pub mod file;
+mod heap;
 pub mod hub;
+pub mod limits;
 pub mod listener;
 pub mod log;
 pub mod logs;
@@ -15,6 +17,7 @@ mod run;
 pub mod settings;
 mod snapshot;
 mod spawn;
+pub mod tls;
 mod trace;
 mod watch;
 

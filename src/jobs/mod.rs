@@ -24,5 +24,6 @@ pub mod wake;
 mod work;
 
 pub use conn::{ConnId, Reach};
+pub use function::MAX_FUNCTIONS;
 pub use outbox::{Edge, Mark, Notice, Outbox};
-pub use server::{JobServer, MAX_FUNCTION, MAX_UNIQUE, Newcomers, Options, Peer};
+pub use server::{JobServer, MAX_CLIENT_ID, MAX_FUNCTION, MAX_UNIQUE, Newcomers, Options, Peer};

@@ -12,7 +12,7 @@ use super::conn::{Ability, ConnId, ConnKey, Conns, Reach, Service, Ticket};
 use super::function::Functions;
 use super::job::{Job, JobKey, Jobs, Place};
 use super::outbox::{Notice, Outbox};
-use super::submit::{Start, Submission};
+use super::submit::{Start, Submission, TOO_MANY_FUNCTIONS};
 use super::text;
 use crate::proto::{Frame, FrameError, Request, RequestError, Response};
 use crate::time::Time;
@@ -22,6 +22,9 @@ pub const MAX_UNIQUE: usize = 64;
 
 /// The longest function name, in bytes.
 pub const MAX_FUNCTION: usize = 512;
+
+/// So much of a client id is kept, in bytes.
+pub const MAX_CLIENT_ID: usize = 256;
 
 /// How the job server is set up.
 #[derive(Clone, Debug)]
@@ -44,7 +47,7 @@ pub struct Options {
     pub first_number: u64,
     /// No more jobs of a function than this, waiting and running, unless `maxqueue` says otherwise; 0 is no limit.
     pub max_queue: u32,
-    /// No more bytes than this in the workloads and names of all jobs; 0 is no limit.
+    /// No more bytes than this in all jobs, their workloads and what the queue itself needs for them; 0 is no limit.
     pub max_queued_bytes: u64,
     /// What becomes of new connections.
     pub newcomers: Newcomers,
@@ -179,7 +182,9 @@ impl JobServer {
             return;
         };
         match why {
-            FrameError::Magic => self.error(key, b"INVALID_MAGIC", b"Request magic expected"),
+            FrameError::Magic | FrameError::Tls => {
+                self.error(key, b"INVALID_MAGIC", b"Request magic expected")
+            }
             FrameError::TooLarge(_) => {
                 self.error(key, b"INVALID_PACKET", why.to_string().as_bytes())
             }
@@ -379,6 +384,7 @@ impl JobServer {
                 // one line of `workers` a connection, whatever a client calls itself
                 self.conns[key].client_id = id
                     .iter()
+                    .take(MAX_CLIENT_ID)
                     .map(|&byte| if byte.is_ascii_graphic() { byte } else { b'_' })
                     .collect();
             }
@@ -395,7 +401,9 @@ impl JobServer {
             );
             return;
         }
-        let function = self.functions.named(name);
+        let Some(function) = self.functions.named(name) else {
+            return self.error(key, TOO_MANY_FUNCTIONS.0, TOO_MANY_FUNCTIONS.1);
+        };
         let conn = &mut self.conns[key];
         if let Some(ability) = conn
             .abilities
