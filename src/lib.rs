@@ -37,6 +37,10 @@
 //! killed. When a connection registers a function, [`sys::peer`] finds out whose it is. To stop a process it is quiesced, then parked,
 //! then signalled; later its connection is closed, and in the end it is killed with its whole group.
 //!
+//! Its connections are traced ([`jobs::JobServer::trace`]): when one is given a job or loses it, the task that has that to send first
+//! marks it ([`daemon::logs::Marks`]) at the byte which the process has written by then, and the log's index says so. The job
+//! server pays a look at a flag for it, and the log's thread is not waited for.
+//!
 //! # Code map, in reading order
 //!
 //! | room | what it is | may import |
@@ -76,7 +80,8 @@
 //!
 //! The main thread runs the manager and forks all children, which die with the thread that forked them. `connections-N` each run a
 //! runtime of their own; a connection stays on its thread. One thread writes the workers' logs, so that a slow disk slows the workers,
-//! never the job server. `memory` gives back what a long queue has left. The guardian is a process; a job server without a file has none.
+//! never the job server; another one compresses old ones, behind everything else. `memory` gives back what a long queue has left. The
+//! guardian is a process; a job server without a file has none.
 
 pub mod time;
 

@@ -14,7 +14,7 @@ use tokio::sync::{Notify, mpsc};
 use super::limits::Bounds;
 use super::peer::Peer;
 use super::trace;
-use crate::jobs::{self, ConnId, JobServer, Notice, Options};
+use crate::jobs::{self, ConnId, JobServer, Mark, Notice, Options};
 use crate::proto::{Decoded, decode_within};
 use crate::time::Time;
 
@@ -49,7 +49,10 @@ struct Core {
 
 /// Peers that something was put into the mailbox of; kept by each task, so that no call allocates.
 #[derive(Default)]
-pub struct Touched(Vec<Arc<Peer>>);
+pub struct Touched {
+    written: Vec<Arc<Peer>>,
+    marks: Vec<(Arc<Peer>, Mark)>,
+}
 
 /// What became of the bytes that a peer sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,7 +143,6 @@ impl Hub {
         let now = self.now();
         let mut core = self.lock();
         core.server.disconnect(now, peer.id);
-        core.peers.remove(&peer.id);
         self.deliver(core, touched);
     }
 
@@ -216,7 +218,7 @@ impl Hub {
                 if let Some(peer) = peers.get(&conn) {
                     trace::sent(peer, bytes);
                     if peer.post(bytes) {
-                        touched.0.push(Arc::clone(peer));
+                        touched.written.push(Arc::clone(peer));
                     }
                 }
             }
@@ -225,7 +227,15 @@ impl Hub {
                     peer.close();
                 }
             }
+            for mark in out.marks() {
+                if let Some(peer) = peers.get(&mark.conn) {
+                    touched.marks.push((Arc::clone(peer), mark.clone()));
+                }
+            }
             for notice in out.notices() {
+                if let Notice::Closed(conn) = notice {
+                    peers.remove(conn);
+                }
                 // the manager ends last; when it has ended, nobody is left to be told
                 let _ = self.signals.send(Signal::Notice(notice.clone()));
             }
@@ -235,7 +245,11 @@ impl Hub {
             out.clear();
         }
         drop(core);
-        for peer in touched.0.drain(..) {
+        // outside of the lock, because the pipe that is looked at may be busy; before the worker has got the job
+        for (peer, mark) in touched.marks.drain(..) {
+            peer.mark(&mark);
+        }
+        for peer in touched.written.drain(..) {
             peer.flush();
         }
         if let Some(deadline) = deadline {

@@ -19,7 +19,8 @@ use super::demand;
 use super::file::{self, ConfigFile, Reading};
 use super::hub::{Hub, Signal as HubSignal};
 use super::log::Log;
-use super::logs::Logs;
+use super::logs::index::Exit;
+use super::logs::{Logs, Marks, Source};
 use super::peer::Origin;
 use super::snapshot::{Snapshooter, Sources};
 use super::spawn::Surroundings;
@@ -109,6 +110,8 @@ pub(super) struct Manager {
     parts: Parts,
     supervisor: Supervisor,
     crew: Crew,
+    /// Where what happens to each process is marked in the index of its log.
+    marks: HashMap<ProcId, Marks>,
     /// Events that carrying out an action brought, before the next happening is looked at.
     events: VecDeque<Event>,
     /// When the job server is looked at next, and when it was last.
@@ -133,6 +136,7 @@ impl Manager {
             supervisor: Supervisor::new(parts.seed),
             parts,
             crew: Crew::default(),
+            marks: HashMap::new(),
             events: VecDeque::new(),
             sample_at: None,
             sampled: Time::ZERO,
@@ -284,9 +288,17 @@ impl Manager {
                 }
             }
             Action::Signal { proc, signal } => {
-                self.signal(proc, |pid| signal::signal_group(pid, signal))
+                if let Some(marks) = self.marks.get(&proc) {
+                    marks.stop(&format!("SIG{}", signal.name()));
+                }
+                self.signal(proc, |pid| signal::signal_group(pid, signal));
             }
-            Action::Kill { proc } => self.signal(proc, signal::kill_group),
+            Action::Kill { proc } => {
+                if let Some(marks) = self.marks.get(&proc) {
+                    marks.stop("SIGKILL");
+                }
+                self.signal(proc, signal::kill_group);
+            }
             Action::Tell(tell) => say(&tell),
             Action::Finished => self.is_finished = true,
         }
@@ -300,6 +312,7 @@ impl Manager {
         let Child {
             pid,
             output,
+            errors,
             mut exit,
         } = match started {
             Ok(child) => child,
@@ -309,17 +322,22 @@ impl Manager {
             }
         };
         self.watch_over(pid);
-        let capture = self
-            .parts
-            .logs
-            .capture(&pool.name, slot.0, pool.log.clone(), output);
+        let capture = self.parts.logs.capture(Source {
+            pool: pool.name.clone(),
+            slot: slot.0,
+            pid,
+            config: pool.log.clone(),
+            output,
+            errors,
+        });
+        self.marks.insert(proc, capture.marks());
         let happenings = self.parts.happenings.clone();
         tokio::spawn(async move {
             let status = exit.wait().await;
             // what the process has left behind in its group goes with it
             let _ = signal::kill_group(pid);
-            let last_lines = capture.ended().await;
             let status = status.map_or(ExitStatus::Code(-1), |status| status_of(&status));
+            let last_lines = capture.ended(exit_of(status)).await;
             // the manager ends last
             let _ = happenings.send(Happening::Exited {
                 proc,
@@ -365,6 +383,7 @@ impl Manager {
     }
 
     fn exited(&mut self, proc: ProcId, status: ExitStatus, last_lines: Vec<String>) {
+        self.marks.remove(&proc);
         if let Some(member) = self.crew.leave(proc)
             && let Some(guardian) = &self.parts.guardian
             && let Err(error) = guardian.forget(member.pid)
@@ -492,7 +511,13 @@ impl Manager {
             return;
         };
         if owner.is_some() && self.crew.owner(conn).is_none() {
-            match self.crew.adopt(proc, conn) {
+            let service = self.crew.adopt(proc, conn);
+            // before it is given its first job
+            if let (Some(peer), Some(marks)) = (self.parts.hub.peer(conn), self.marks.get(&proc)) {
+                peer.trace(marks.clone());
+                self.parts.hub.with(|server, _| server.trace(conn));
+            }
+            match service {
                 MemberService::Open => self.parts.hub.with(|server, now| server.admit(now, conn)),
                 MemberService::Quiesced => {
                     self.parts.hub.with(|server, now| server.quiesce(now, conn))
@@ -820,6 +845,7 @@ impl Manager {
             hub: &self.parts.hub,
             crew: &self.crew,
             file: self.parts.file.as_ref(),
+            logs: &self.parts.logs,
             is_shutting_down: self.ending.is_some(),
         };
         let pools = self.supervisor.view(self.parts.hub.now());
@@ -872,5 +898,19 @@ fn status_of(status: &std::process::ExitStatus) -> ExitStatus {
     match (status.code(), status.signal()) {
         (Some(code), _) => ExitStatus::Code(code),
         (None, signal) => ExitStatus::Signal(signal.unwrap_or_default()),
+    }
+}
+
+/// As the index of a log says it.
+fn exit_of(status: ExitStatus) -> Exit {
+    match status {
+        ExitStatus::Code(status) => Exit {
+            status: Some(status),
+            signal: None,
+        },
+        ExitStatus::Signal(number) => Exit {
+            status: None,
+            signal: Some(signal::name(number)),
+        },
     }
 }

@@ -26,5 +26,5 @@ mod work;
 
 pub use conn::{ConnId, Reach};
 pub use function::MAX_FUNCTIONS;
-pub use outbox::{Notice, Outbox};
+pub use outbox::{Edge, Mark, Notice, Outbox};
 pub use server::{JobServer, MAX_CLIENT_ID, MAX_FUNCTION, MAX_UNIQUE, Newcomers, Options, Peer};

@@ -18,6 +18,7 @@ pub mod net;
 pub mod peer;
 pub mod pipe;
 pub mod pressure;
+pub mod priority;
 pub mod process;
 pub mod signal;
 pub mod syslog;
