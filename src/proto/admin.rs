@@ -13,6 +13,10 @@ pub enum Admin<'a> {
     ShowJobs,
     /// The unique of every job.
     ShowUniqueJobs,
+    /// Perl's server: every job with its worker, and how many wait for it.
+    Jobs,
+    /// Perl's server: every connection, and the jobs that it waits for.
+    Clients,
     /// `show` and something else.
     ShowOther,
     /// Gives up the job with this handle.
@@ -64,6 +68,8 @@ impl<'a> Admin<'a> {
             b"status" => Admin::Status,
             b"prioritystatus" => Admin::PriorityStatus,
             b"workers" => Admin::Workers,
+            b"jobs" => Admin::Jobs,
+            b"clients" => Admin::Clients,
             b"version" => Admin::Version,
             b"getpid" => Admin::Pid,
             b"verbose" => Admin::Verbose,
