@@ -12,6 +12,9 @@ use gearpool::proto::{Decoded, Frame, Grab, Kind, Mode, Priority, Request, Respo
 use gearpool::time::Time;
 use proptest::prelude::*;
 
+/// How many jobs that ended with WORK_EXCEPTION the server remembers of a worker.
+const EXCEPTED: usize = 16;
+
 const CONNS: usize = 4;
 const FUNCTIONS: [&str; 2] = ["f", "g"];
 const UNIQUES: [&str; 4] = ["", "u", "v", "-"];
@@ -31,15 +34,26 @@ enum Step {
         unique: usize,
         seconds: u64,
     },
+    Reduce {
+        mode: Mode,
+        function: usize,
+        unique: usize,
+        reducer: &'static str,
+    },
     CanDo(usize),
     CanDoTimeout(usize, u64),
     CantDo(usize),
     Reset,
-    Grab,
+    Grab(Grab),
     Sleep,
     /// Of the jobs that the connection was ever given, this one.
     End(End, prop::sample::Index),
     Report(prop::sample::Index),
+    /// The same with WORK_STATUS.
+    Progress(prop::sample::Index, u64),
+    /// Of all jobs that there ever were, this one.
+    GetStatus(prop::sample::Index),
+    GetStatusUnique(usize),
     Exceptions,
     /// Closes, and another one connects in its place.
     Reconnect,
@@ -62,27 +76,34 @@ fn step() -> impl Strategy<Value = Step> {
         Just(Priority::Normal),
         Just(Priority::Low)
     ];
-    let mode = prop_oneof![Just(Mode::Foreground), Just(Mode::Background)];
+    let mode = || prop_oneof![Just(Mode::Foreground), Just(Mode::Background)];
+    let grab = prop_oneof![Just(Grab::Plain), Just(Grab::Uniq), Just(Grab::All)];
     let (function, unique) = (0..FUNCTIONS.len(), 0..UNIQUES.len());
     let job = any::<prop::sample::Index>;
     prop_oneof![
-        8 => (priority, mode, function.clone(), unique.clone(), 0..2u8).prop_map(
+        8 => (priority, mode(), function.clone(), unique.clone(), 0..2u8).prop_map(
             |(priority, mode, function, unique, workload)| Step::Submit {
                 priority, mode, function, unique, workload,
             }
         ),
-        1 => (function.clone(), unique, 0..4u64)
+        1 => (function.clone(), unique.clone(), 0..4u64)
             .prop_map(|(function, unique, seconds)| Step::Epoch { function, unique, seconds }),
+        1 => (mode(), function.clone(), unique.clone(), prop_oneof![Just(""), Just("r")]).prop_map(
+            |(mode, function, unique, reducer)| Step::Reduce { mode, function, unique, reducer }
+        ),
         4 => function.clone().prop_map(Step::CanDo),
         1 => (function.clone(), 0..3u64).prop_map(|(f, seconds)| Step::CanDoTimeout(f, seconds)),
         1 => function.prop_map(Step::CantDo),
         1 => Just(Step::Reset),
-        8 => Just(Step::Grab),
+        8 => grab.prop_map(Step::Grab),
         4 => Just(Step::Sleep),
         4 => job().prop_map(|job| Step::End(End::Complete, job)),
         2 => job().prop_map(|job| Step::End(End::Fail, job)),
         1 => job().prop_map(|job| Step::End(End::Except, job)),
         1 => job().prop_map(Step::Report),
+        1 => (job(), 0..100u64).prop_map(|(job, done)| Step::Progress(job, done)),
+        2 => job().prop_map(Step::GetStatus),
+        1 => unique.prop_map(Step::GetStatusUnique),
         1 => Just(Step::Exceptions),
         2 => Just(Step::Reconnect),
         2 => Just(Step::Quiesce),
@@ -105,7 +126,10 @@ struct Job {
     function: usize,
     priority: Priority,
     sameness: Vec<u8>,
+    unique: &'static str,
+    reducer: Option<&'static str>,
     workload: Vec<u8>,
+    progress: u64,
     at: At,
     background: bool,
     runs: u32,
@@ -121,7 +145,8 @@ struct Conn {
     /// Has asked for a job since the last one.
     is_settled: bool,
     is_told: bool,
-    excepted: Option<u64>,
+    /// The last jobs that it ended with WORK_EXCEPTION: a WORK_FAIL after that is no error.
+    excepted: Vec<u64>,
     /// Every job that it was given.
     given: Vec<u64>,
 }
@@ -136,6 +161,8 @@ struct Model {
     jobs: VecDeque<Job>,
     peers: Vec<Conn>,
     next: u64,
+    /// Functions in the order in which they were first named.
+    named: Vec<usize>,
     out: Vec<Packet>,
     parked: Vec<usize>,
     /// Submissions in the foreground whose client is there and has heard of no end.
@@ -150,6 +177,7 @@ impl Model {
             jobs: VecDeque::new(),
             peers: vec![Conn::default(); CONNS],
             next: 1,
+            named: Vec::new(),
             out: Vec::new(),
             parked: Vec::new(),
             waiting_foreground: 0,
@@ -165,11 +193,12 @@ impl Model {
         &mut self,
         from: usize,
         job: (Priority, Mode, usize),
-        unique: &str,
-        workload: &[u8],
+        unique: &'static str,
+        (reducer, workload): (Option<&'static str>, &[u8]),
         due: Option<Time>,
     ) {
         let (priority, mode, function) = job;
+        self.name(function);
         let sameness = match unique {
             "-" => workload,
             other => other.as_bytes(),
@@ -187,6 +216,9 @@ impl Model {
                 function,
                 priority,
                 sameness: sameness.to_vec(),
+                unique,
+                reducer,
+                progress: 0,
                 workload: workload.to_vec(),
                 at: is_ahead.map_or(At::Waiting, At::Later),
                 background: false,
@@ -206,6 +238,26 @@ impl Model {
         }
         let number = job.number;
         self.say(from, Kind::JobCreated, &[&handle(number)]);
+    }
+
+    fn name(&mut self, function: usize) {
+        if !self.named.contains(&function) {
+            self.named.push(function);
+        }
+    }
+
+    /// What STATUS_RES says of a job: known, running, and how much is done of a hundred.
+    fn status(job: Option<&Job>) -> [Vec<u8>; 4] {
+        let number = |number: u64| number.to_string().into_bytes();
+        let is_running = job.is_some_and(|job| matches!(job.at, At::Worker(..)));
+        let progress = job.map_or(0, |job| job.progress);
+        let of = if progress > 0 { 100 } else { 0 };
+        [
+            number(u64::from(job.is_some())),
+            number(u64::from(is_running)),
+            number(progress),
+            number(of),
+        ]
     }
 
     /// The jobs that this worker may be given: the first of each of its functions, of the highest priority that there is.
@@ -235,7 +287,7 @@ impl Model {
         first
     }
 
-    fn assign(&mut self, worker: usize, number: u64) {
+    fn assign(&mut self, worker: usize, number: u64, grab: Grab) {
         let peer = &mut self.peers[worker];
         peer.given.push(number);
         (peer.is_settled, peer.is_asleep) = (false, false);
@@ -249,9 +301,23 @@ impl Model {
             worker,
             (limit > 0).then(|| now + Duration::from_secs(limit)),
         );
-        let (function, workload) = (FUNCTIONS[job.function], job.workload.clone());
-        let arguments: [&[u8]; 3] = [&handle(number), function.as_bytes(), &workload];
-        self.say(worker, Kind::JobAssign, &arguments);
+        let job = job.clone();
+        let (handle, function) = (handle(number), FUNCTIONS[job.function].as_bytes());
+        let (unique, workload) = (job.unique.as_bytes(), &*job.workload);
+        match (grab, job.reducer) {
+            (Grab::Plain, _) => {
+                self.say(worker, Kind::JobAssign, &[&handle, function, workload]);
+            }
+            (Grab::All, Some(reducer)) => {
+                let reducer = reducer.as_bytes();
+                let arguments = [&handle, function, unique, reducer, workload];
+                self.say(worker, Kind::JobAssignAll, &arguments);
+            }
+            (Grab::Uniq | Grab::All, _) => {
+                let arguments = [&handle, function, unique, workload];
+                self.say(worker, Kind::JobAssignUniq, &arguments);
+            }
+        }
     }
 
     fn no_job(&mut self, worker: usize) {
@@ -451,7 +517,27 @@ impl World {
                 );
                 let job = (priority, mode, *function);
                 self.model
-                    .submit(who, job, UNIQUES[*unique], &workload, None);
+                    .submit(who, job, UNIQUES[*unique], (None, &workload), None);
+            }
+            Step::Reduce {
+                mode,
+                function,
+                unique,
+                reducer,
+            } => {
+                self.tell(
+                    who,
+                    &Request::SubmitReduceJob {
+                        mode: *mode,
+                        function: FUNCTIONS[*function].as_bytes(),
+                        unique: UNIQUES[*unique].as_bytes(),
+                        reducer: reducer.as_bytes(),
+                        workload: b"part",
+                    },
+                );
+                let job = (Priority::Normal, *mode, *function);
+                let reduced = (Some(*reducer), &b"part"[..]);
+                self.model.submit(who, job, UNIQUES[*unique], reduced, None);
             }
             Step::Epoch {
                 function,
@@ -472,7 +558,7 @@ impl World {
                     Time::new(Duration::from_secs(*seconds)),
                 );
                 self.model
-                    .submit(who, job, UNIQUES[*unique], b"later", Some(due));
+                    .submit(who, job, UNIQUES[*unique], (None, b"later"), Some(due));
             }
             Step::CanDo(function) | Step::CanDoTimeout(function, _) => {
                 let name = FUNCTIONS[*function].as_bytes();
@@ -488,6 +574,7 @@ impl World {
                         self.tell(who, &Request::CanDoTimeout { function, timeout });
                     }
                 }
+                self.model.name(*function);
                 let abilities = &mut self.model.peers[who].abilities;
                 match abilities.iter_mut().find(|it| it.0 == *function) {
                     Some(ability) => ability.1 = limit,
@@ -504,15 +591,15 @@ impl World {
                 self.tell(who, &Request::ResetAbilities);
                 self.model.peers[who].abilities.clear();
             }
-            Step::Grab => {
-                self.tell(who, &Request::GrabJob(Grab::Plain));
+            Step::Grab(grab) => {
+                self.tell(who, &Request::GrabJob(*grab));
                 let candidates = self.model.candidates(who);
                 // where several functions have one, it is the server's choice
                 let chosen = self.assigned_to(who);
                 match chosen.filter(|chosen| candidates.contains(chosen)) {
-                    Some(chosen) => self.model.assign(who, chosen),
+                    Some(chosen) => self.model.assign(who, chosen, *grab),
                     None => match candidates.first() {
-                        Some(&first) => self.model.assign(who, first),
+                        Some(&first) => self.model.assign(who, first, *grab),
                         None => self.model.no_job(who),
                     },
                 }
@@ -558,6 +645,46 @@ impl World {
                     self.model.say(who, Kind::Error, &text);
                 }
             }
+            Step::Progress(index, done) => {
+                let given = &self.model.peers[who].given;
+                if given.is_empty() {
+                    return Ok(());
+                }
+                let number = *index.get(given);
+                self.progress(who, number, *done);
+            }
+            Step::GetStatus(index) => {
+                // one that was never there among them
+                let number = 1 + index.index(self.model.next as usize) as u64;
+                let handle = handle(number);
+                self.tell(who, &Request::GetStatus { handle: &handle });
+                let job = self.model.jobs.iter().find(|job| job.number == number);
+                let fields = Model::status(job);
+                let [known, running, numerator, denominator] = fields.each_ref().map(|it| &**it);
+                let arguments = [&handle, known, running, numerator, denominator];
+                self.model.say(who, Kind::StatusRes, &arguments);
+            }
+            Step::GetStatusUnique(unique) => {
+                let unique = UNIQUES[*unique].as_bytes();
+                self.tell(who, &Request::GetStatusUnique { unique });
+                let model = &self.model;
+                let of = |function: &usize| {
+                    let is_it = |job: &&Job| {
+                        job.function == *function
+                            && !unique.is_empty()
+                            && !job.sameness.is_empty()
+                            && job.sameness == unique
+                    };
+                    model.jobs.iter().find(is_it)
+                };
+                let job = model.named.iter().find_map(of);
+                let fields = Model::status(job);
+                let [known, running, numerator, denominator] = fields.each_ref().map(|it| &**it);
+                let clients = job.map_or(0, |job| job.clients.len()).to_string();
+                let clients = clients.as_bytes();
+                let arguments = [unique, known, running, numerator, denominator, clients];
+                self.model.say(who, Kind::StatusResUnique, &arguments);
+            }
             Step::Exceptions => {
                 let option = b"exceptions";
                 self.tell(who, &Request::OptionReq { option });
@@ -595,6 +722,34 @@ impl World {
         self.compare(must_wake)
     }
 
+    fn progress(&mut self, who: usize, number: u64, done: u64) {
+        let (handle, done_of) = (handle(number), done.to_string());
+        let (numerator, denominator) = (
+            done_of.as_bytes(),
+            if done > 0 { b"100" } else { &b"0"[..] },
+        );
+        let handle = &*handle;
+        self.tell(
+            who,
+            &Request::WorkStatus {
+                handle,
+                numerator,
+                denominator,
+            },
+        );
+        let is_held = self.model.held(who).any(|job| job.number == number);
+        if !is_held {
+            let text = [&b"JOB_NOT_FOUND"[..], b"Job given in work result not found"];
+            return self.model.say(who, Kind::Error, &text);
+        }
+        let job = self.model.job(number).expect("it is held");
+        job.progress = done;
+        for client in job.clients.clone() {
+            let arguments = [handle, numerator, denominator];
+            self.model.say(client, Kind::WorkStatus, &arguments);
+        }
+    }
+
     fn end(&mut self, who: usize, number: u64, end: End) {
         let (handle, data) = (handle(number), b"result");
         let handle = &*handle;
@@ -623,12 +778,16 @@ impl World {
             Some(job) => {
                 model.tell_end(&job, kind, data);
                 if kind == Kind::WorkException {
-                    model.peers[who].excepted = Some(number);
+                    let excepted = &mut model.peers[who].excepted;
+                    excepted.push(number);
+                    let forgotten = excepted.len().saturating_sub(EXCEPTED);
+                    excepted.drain(..forgotten);
                 }
             }
             // the WORK_FAIL after a WORK_EXCEPTION
-            None if kind == Kind::WorkFail && model.peers[who].excepted == Some(number) => {
-                model.peers[who].excepted = None;
+            None if kind == Kind::WorkFail && model.peers[who].excepted.contains(&number) => {
+                let excepted = &mut model.peers[who].excepted;
+                excepted.retain(|&other| other != number);
             }
             None => model.say(who, Kind::Error, &[b"JOB_NOT_FOUND", missing]),
         }
@@ -639,7 +798,11 @@ impl World {
         let id = self.ids[who];
         let sends = packets(&mut self.server);
         let assigned = sends.iter().find_map(|(conn, kind, body)| {
-            let is_it = *conn == id && *kind == Kind::JobAssign;
+            let is_assigned = matches!(
+                kind,
+                Kind::JobAssign | Kind::JobAssignUniq | Kind::JobAssignAll
+            );
+            let is_it = *conn == id && is_assigned;
             is_it.then(|| body.split(|&byte| byte == 0).next().map(<[u8]>::to_vec))?
         })?;
         let text = String::from_utf8(assigned).ok()?;
@@ -742,7 +905,7 @@ impl World {
             self.step(worker, &Step::CanDo(function))?;
         }
         while self.model.has_work(worker) {
-            self.step(worker, &Step::Grab)?;
+            self.step(worker, &Step::Grab(Grab::All))?;
             let number = *self.model.peers[worker].given.last().expect("a job");
             self.end(worker, number, End::Complete);
             self.compare(None)?;
