@@ -495,7 +495,12 @@ impl JobServer {
     /// The job with this handle.
     pub(super) fn job(&self, handle: &[u8]) -> Option<JobKey> {
         let rest = handle.strip_prefix(self.options.handle_prefix.as_bytes())?;
-        self.jobs.by_number(number(rest.strip_prefix(b":")?)?)
+        let digits = rest.strip_prefix(b":")?;
+        // clients compare handles as text: one that is spelled otherwise, and passed on so, would be no client's
+        if digits.starts_with(b"0") {
+            return None;
+        }
+        self.jobs.by_number(number(digits)?)
     }
 
     pub(super) fn send(&mut self, key: ConnKey, response: &Response<'_>) {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gearpool::config::Pool;
-use gearpool::jobs::{ConnId, JobServer, Newcomers, Options, Peer};
+use gearpool::jobs::{ConnId, JobServer, MAX_UNIQUE, Newcomers, Options, Peer};
 use gearpool::pools::{Caps, Event, ExitStatus, ProcId, Stop};
 use gearpool::proto::{Decoded, Frame, Kind, Mode, Request, Response, decode};
 use gearpool::time::Time;
@@ -97,6 +97,8 @@ pub(crate) struct World {
     pub(crate) stopping: Option<(Stop, Time)>,
     pub(crate) is_finished: bool,
     pub(crate) is_traced: bool,
+    /// Peers do also what no library does. Other seeds play as they did when those with a name were found.
+    pub(crate) is_wild: bool,
     pub(crate) steps: u64,
 }
 
@@ -130,8 +132,14 @@ impl World {
             stopping: None,
             is_finished: false,
             is_traced,
+            is_wild: matches!(seed % 5, 0 | 2),
             steps: 0,
         }
+    }
+
+    /// True now and then, as long as faults last, where peers do what no library does.
+    pub(crate) fn mischief(&mut self, percent: u64) -> bool {
+        self.is_wild && self.fault(percent)
     }
 
     /// True now and then, as long as faults last.
@@ -324,7 +332,9 @@ impl World {
                     self.ledger.ended(handle);
                 }
             }
-            Request::SubmitJob { mode, .. } => submitted = Some(mode),
+            Request::SubmitJob { mode, unique, .. } if unique.len() <= MAX_UNIQUE => {
+                submitted = Some(mode);
+            }
             _ => {}
         }
         self.server.receive(self.now, conn, frame);
