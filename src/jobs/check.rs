@@ -101,6 +101,8 @@ impl JobServer {
                 }
             }
         }
+        let (jobs, numbers) = self.jobs.counts();
+        assert_eq!(numbers, jobs, "each job has a number, and nobody else");
         let bytes: u64 = self.jobs.iter().map(|(_, job)| job.bytes()).sum();
         assert_eq!(self.jobs.bytes(), bytes, "the bytes of all jobs");
         let mut held = 0;
