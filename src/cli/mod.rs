@@ -3,6 +3,7 @@
 mod check;
 mod client;
 mod control;
+mod explain;
 mod generate;
 mod import;
 mod logs;
@@ -40,6 +41,7 @@ pub struct Cli {
 pub enum Command {
     Serve(Box<serve::ServeArgs>),
     Status(status::StatusArgs),
+    Explain(explain::ExplainArgs),
     Logs(logs::LogsArgs),
     Scale(control::ScaleArgs),
     Start(control::StartArgs),
@@ -76,6 +78,7 @@ impl Cli {
         match self.command {
             Command::Serve(args) => args.run(),
             Command::Status(args) => args.run(),
+            Command::Explain(args) => args.run(),
             Command::Logs(args) => args.run(),
             Command::Scale(args) => args.run(),
             Command::Start(args) => args.run(),
