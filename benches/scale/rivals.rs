@@ -48,6 +48,9 @@ impl<P: Periodic> Policy for Every<P> {
         world.wake_at(P::PERIOD);
     }
     fn hear(&mut self, world: &mut World, pool: usize, news: News) {
+        if let News::Drained { worker } = news {
+            world.gone(worker);
+        }
         self.0.notice(world, pool, news);
         if news == News::Wake {
             self.0.look(world);

@@ -9,6 +9,7 @@
 //! dips, and a replacement that does not come up costs nothing.
 
 mod look;
+mod size;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -17,21 +18,17 @@ use std::time::Duration;
 use super::event::{
     Action, ExitStatus, Level, PoolLoad, Pressure, ProcId, ProcLoad, Slot, Stop, Tell,
 };
-use super::guard::{self, Held};
+use super::guard::Held;
 use super::jitter::Jitter;
 use super::plan::Change;
 use super::process::{Phase, Process, Why};
 use super::restart::{Death, Restarts};
-use super::scale::{self, Demand, Past, Reason, Seconds, Target, Wishes};
-use super::share::Claim;
+use super::scale::{Past, Reason, Seconds, Target};
 use crate::config::{Pool, Restart};
 use crate::time::Time;
 
 /// How long after some processes were stopped for want of demand the next may be.
 const SHED_EVERY: Duration = Duration::from_secs(1);
-
-/// So many changes of a pool's target are remembered.
-const DECISIONS: usize = 20;
 
 /// What every handler needs: the time, how the machine is, where actions go, and the jitter.
 pub(super) struct Turn<'a> {
@@ -582,122 +579,6 @@ impl Crew {
             .unwrap_or((self.pool.min, self.pool.max));
         let done = self.done.len() as u32;
         (min.saturating_sub(done), max.saturating_sub(done))
-    }
-
-    fn wishes(&self) -> Wishes {
-        let scale = &self.pool.scale;
-        Wishes {
-            max: self.bounds().1,
-            target_wait: scale.target_wait,
-            service_level: f64::from(scale.service_level) / 100.0,
-            down_after: scale.down_after,
-        }
-    }
-
-    fn decide(&mut self, turn: &Turn<'_>) -> Target {
-        let now = turn.now;
-        let (min, max) = self.bounds();
-        let wishes = self.wishes();
-        let (peak, hold) = self.past.peak(now);
-        let demand = Demand {
-            busy: self.counts.busy,
-            queued: self.queued,
-            oldest_wait: self.oldest_wait,
-            service: self.past.service(),
-            arrivals: self.past.arrivals_now(),
-            startup: self.past.startup(),
-            reserve: self.past.reserve(),
-            serving: self.counts.serving,
-            ready: self.counts.registered,
-            since_late: self.late_at.map(|at| now.since(at)),
-            min,
-            max,
-            target_wait: wishes.target_wait,
-            service_level: wishes.service_level,
-            peak,
-            hold,
-        };
-        self.past.needs(scale::need(&demand).n.min(max));
-        let want = match self.pool.scale.off && self.by_hand.bounds.is_none() {
-            true => Target {
-                n: min,
-                reason: Reason::Off,
-            },
-            false => scale::want(&demand),
-        };
-        self.want = want.n;
-        if matches!(want.reason, Reason::Waited { .. }) && want.n > self.counts.serving {
-            self.late_at = Some(now);
-        }
-        let short_of_memory = guard::is_short_of_memory(&turn.pressure);
-        let mut target = match want.reason == Reason::Off || short_of_memory {
-            true => want,
-            false => scale::target(&demand, want),
-        };
-        let serving = self.counts.serving;
-        if self.restarts.is_failing() {
-            // not scaled up: what is there, and one probe where there is nothing
-            target.n = target.n.min(min.max(serving).max(1));
-        }
-        if self.by_hand.bounds.is_none()
-            && target.n > serving.max(min)
-            && let Some((more, held)) =
-                guard::room(&turn.pressure, self.memory, self.counts.starting)
-            && serving.saturating_add(more) < target.n
-        {
-            target.n = min.max(serving.saturating_add(more));
-            self.held = Some(held);
-        }
-        target
-    }
-
-    /// How many processes it could have, 0 while it can have none that works.
-    pub(super) fn weight(&self) -> u32 {
-        match self.restarts.is_failing() || self.by_hand.stopped {
-            true => self.counts.registered,
-            false => self.bounds().1,
-        }
-    }
-
-    /// What it asks of a machine that has not enough for all.
-    pub(super) fn claim(&self) -> Claim {
-        Claim {
-            min: self.bounds().0,
-            want: self.want.min(self.target.n),
-            weight: self.pool.priority,
-        }
-    }
-
-    /// Its share, where there is not enough for all.
-    pub(super) fn allow(&mut self, share: Option<Share>) {
-        self.share = share;
-    }
-
-    /// Drains up to `n` processes beyond `share`, for pools that are short: what is idle, or with `busy` also what has a job, at the
-    /// job's end. `min` stays.
-    pub(super) fn make_way(&mut self, n: u32, share: u32, busy: bool, turn: &mut Turn<'_>) -> u32 {
-        let keep = share.max(self.bounds().0);
-        let n = n.min(self.counts.serving.saturating_sub(keep));
-        self.drain_first(n, Why::ScaleDown, turn, |m| {
-            busy || m.idle_since().is_some()
-        })
-    }
-
-    /// Notes a change of the target and why.
-    fn note(&mut self, from: u32, now: Time) {
-        if from == self.target.n {
-            return;
-        }
-        if self.decisions.len() == DECISIONS {
-            self.decisions.pop_front();
-        }
-        let reason = self.reason(None, now);
-        self.decisions.push_back(Decision {
-            at: now,
-            from,
-            to: self.target.n,
-            reason,
-        });
     }
 
     /// A drain that is no longer wanted is cheaper to take back than a process is to start.

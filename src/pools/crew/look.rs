@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use super::{ByHand, Crew, Daemon, Share, Waiting, Why, scale};
+use super::{ByHand, Crew, Daemon, Share, Waiting, Why};
 use crate::config::Command;
+use crate::pools::scale;
 use crate::pools::view::{DecisionView, PoolState, PoolView, ProcessState, ProcessView, ScaleView};
 use crate::time::Time;
 

@@ -80,8 +80,9 @@ pub(in crate::pools) struct Past {
     seen_squares: f64,
     seen_arrived: u64,
 
-    /// The need in force and its low-pass.
+    /// The need in force, whether jobs waited then, and the low-pass of the need.
     need: u32,
+    waited: bool,
     smooth: f64,
     reserve: Reserve,
     reserved_at: Option<Time>,
@@ -120,16 +121,22 @@ impl Past {
             self.fast
                 .add(past, self.startup.unwrap_or(0.0).max(2.0), came);
         }
+        // between samples the busy seconds tell more than the moment of the sample does
+        let busy_now = match past > 0.0 && !self.waited && load.share.is_none() {
+            true => ((busy - self.seen_busy).max(0.0) / past).min(f64::from(wishes.max)),
+            false => f64::from(self.need),
+        };
+        self.waited = load.queued > 0;
         self.seen_completed = load.completed;
         self.seen_busy = busy;
         self.seen_squares = load.busy_squares;
         self.seen_arrived = load.arrived;
         self.sampled_at = Some(now);
-        self.follow(now, past, wishes);
+        self.follow(now, past, busy_now, wishes);
     }
 
     /// What time does to the need that was in force since the last sample.
-    fn follow(&mut self, now: Time, past: f64, wishes: Wishes) {
+    fn follow(&mut self, now: Time, past: f64, need: f64, wishes: Wishes) {
         let service = self.service.unwrap_or(1.0);
         let target = target_wait(wishes.target_wait, self.service).as_secs_f64();
         let startup = self.startup.unwrap_or(0.0);
@@ -139,9 +146,8 @@ impl Past {
             (None, None) => Duration::from_secs_f64(first),
         };
         let window = (5.0 * service.max(target)).min(self.hold.as_secs_f64() / 4.0);
-        self.smooth += (f64::from(self.need) - self.smooth) * (1.0 - decay(past, window.max(1e-3)));
-        // not the next number for a fraction of one
-        let level = (self.smooth - 0.25).ceil().max(0.0) as u32;
+        self.smooth += (need - self.smooth) * (1.0 - decay(past, window.max(1e-3)));
+        let level = self.level();
         self.rhythm.follow(now, level, HOLD_STARTS * startup);
         if self
             .reserved_at
@@ -174,6 +180,11 @@ impl Past {
             service: Duration::try_from_secs_f64(service).unwrap_or_default(),
             within: Duration::from_secs_f64(within),
         }
+    }
+
+    /// The need without its haste: not the next number for a fraction of one.
+    pub(in crate::pools) fn level(&self) -> u32 {
+        (self.smooth - 0.25).ceil().max(0.0) as u32
     }
 
     /// The pool needs so many for what it has to do now.
