@@ -1,10 +1,12 @@
 //! PURE. The one snapshot: jobs, pools and processes as they stood at one moment.
 //!
 //! Assembled in one place (the manager), read by everything that shows something, so that no two views can disagree. [`table`] makes
-//! it the text of `gearpool status`, [`words`] its durations, sizes and names.
+//! it the text of `gearpool status`, [`words`] its durations, sizes and names;
+//! [`explain`] tells of one pool in sentences.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+pub mod explain;
 mod grid;
 pub mod table;
 pub mod words;
@@ -51,6 +53,10 @@ pub struct ServerStatus {
     pub config: Option<String>,
     /// What is wrong with the file as it stands now, while an older one is in force.
     pub config_error: Option<String>,
+    /// How many of the workers' log files cannot be written now.
+    pub logs_failing: u64,
+    /// How many bytes of the workers' output could not be written since the start.
+    pub logs_dropped: u64,
     /// Whether it is shutting down.
     pub shutting_down: bool,
     /// How many connections it has.

@@ -105,6 +105,7 @@ pub(super) const POOL: Section = Section {
         "stop_signal",
         "stop_timeout",
         "restart",
+        "priority",
         "scale",
         "log",
     ],
@@ -114,7 +115,6 @@ pub(super) const POOL: Section = Section {
         "drain_timeout",
         "exit_on_failure",
         "max_memory",
-        "priority",
         "retries",
         "retry_delay",
         "timeout",
@@ -134,6 +134,7 @@ pub(super) const POOL: Section = Section {
         ("startsecs", "start_timeout"),
         ("stopwaitsecs", "stop_timeout"),
         ("workers", "count"),
+        ("weight", "priority"),
         ("working_dir", "cwd"),
         ("working_directory", "cwd"),
     ],
@@ -152,16 +153,38 @@ pub(super) const LIMITS: Section = Section {
 
 pub(super) const SCALE: Section = Section {
     name: "\"scale\"",
-    known: &["target_wait", "down_after"],
-    later: &["headroom", "reserve"],
-    synonyms: &[],
+    known: &["target_wait", "service_level", "down_after", "step"],
+    later: &["headroom", "reserve", "schedule"],
+    synonyms: &[
+        ("cooldown", "down_after"),
+        ("keepalive", "down_after"),
+        ("percentile", "service_level"),
+    ],
 };
 
 pub(super) const LOG: Section = Section {
     name: "\"log\"",
-    known: &["max_size", "keep", "timestamps", "max_line"],
-    later: &["file"],
-    synonyms: &[("backups", "keep"), ("size", "max_size")],
+    known: &[
+        "file",
+        "stderr",
+        "max_size",
+        "keep",
+        "compress",
+        "format",
+        "timestamps",
+        "max_line",
+    ],
+    later: &[],
+    synonyms: &[
+        ("backups", "keep"),
+        ("errors", "stderr"),
+        ("gzip", "compress"),
+        ("json", "format"),
+        ("path", "file"),
+        ("size", "max_size"),
+        ("stderr_logfile", "stderr"),
+        ("stdout_logfile", "file"),
+    ],
 };
 
 /// Every kind of map.
@@ -257,7 +280,7 @@ mod tests {
             (&POOL, ""),
             (&SERVER, "durable"),
             (&SERVER, "port"),
-            (&LOG, "file"),
+            (&LOG, "stdout_logfile"),
             (&LOG, "kept"),
             (&LIMITS, "memlock"),
             (&SERVER, "ssl"),

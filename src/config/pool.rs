@@ -7,6 +7,7 @@ use indexmap::IndexMap;
 
 use super::command::{self, Env};
 use super::keys;
+use super::log;
 use super::problem::quote;
 use super::read::{Entry, Reader};
 use super::schema::{Command, Limits, Pool, Restart, Signal};
@@ -141,6 +142,7 @@ impl Pools<'_> {
                 max,
                 ..draft.pool
             };
+            log::check(self.reader, entry, &pool, pools);
             pools.insert(name.to_owned(), pool);
         }
     }
@@ -178,37 +180,27 @@ impl Pools<'_> {
                 reader.duration(entry, Duration::ZERO),
             ),
             "restart" => set(&mut pool.restart, reader.choice(entry, &RESTARTS)),
+            "priority" => set(&mut pool.priority, reader.integer(entry, 1..=1000)),
+            "scale" if matches!(&entry.node.value, Value::Scalar(text) if text.trim() == "off") => {
+                pool.scale.off = true;
+            }
             "scale" => {
-                let example = "{target_wait: 500ms, down_after: 1m}";
+                pool.scale.off = false;
+                let example = "{target_wait: 500ms, down_after: 1m}, or off,";
                 for entry in reader.entries(entry, example).unwrap_or_default() {
                     let scale = &mut pool.scale;
                     match entry.key {
                         "target_wait" => scale.target_wait = reader.duration(entry, MILLISECOND),
-                        "down_after" => {
-                            set(
-                                &mut scale.down_after,
-                                reader.duration(entry, Duration::ZERO),
-                            );
+                        "service_level" => {
+                            set(&mut scale.service_level, reader.integer(entry, 50..=99));
                         }
+                        "down_after" => scale.down_after = reader.duration(entry, Duration::ZERO),
+                        "step" => scale.step = reader.integer(entry, 1..=1000),
                         key => reader.problem(entry.key_place, keys::SCALE.unknown(key)),
                     }
                 }
             }
-            "log" => {
-                let example = "{max_size: 10MiB, keep: 5}";
-                for entry in reader.entries(entry, example).unwrap_or_default() {
-                    let log = &mut pool.log;
-                    match entry.key {
-                        "max_size" => {
-                            set(&mut log.max_size, reader.size(entry, 4 << 10..=u64::MAX));
-                        }
-                        "keep" => set(&mut log.keep, reader.integer(entry, 0..=1000)),
-                        "timestamps" => set(&mut log.timestamps, reader.truth(entry)),
-                        "max_line" => set(&mut log.max_line, reader.size(entry, 80..=16 << 20)),
-                        key => reader.problem(entry.key_place, keys::LOG.unknown(key)),
-                    }
-                }
-            }
+            "log" => log::read(reader, pool, entry),
             key => reader.problem(entry.key_place, keys::POOL.unknown(key)),
         }
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use indexmap::IndexMap;
 
 use super::address::Address;
+use super::command::fill;
 use super::tree::Place;
 
 /// A whole file.
@@ -141,6 +142,8 @@ pub struct Pool {
     pub restart: Restart,
     /// When the pool grows and shrinks.
     pub scale: Scale,
+    /// Its weight where `server.max_processes` does not give every pool what it wants.
+    pub priority: u32,
     /// Its log files.
     pub log: Log,
 }
@@ -245,30 +248,77 @@ pub struct Limits {
 /// When a pool grows and shrinks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scale {
+    /// `scale: off`: it has `min` processes, whatever waits.
+    pub off: bool,
     /// How long a job should wait at most; learned from the jobs when not said.
     pub target_wait: Option<Duration>,
-    /// How long the need must have been lower before processes are stopped.
-    pub down_after: Duration,
+    /// The per cent of the jobs that are to wait no longer than that, where starting a process takes long.
+    pub service_level: u32,
+    /// How long the need must have been lower before processes are stopped; learned when not said.
+    pub down_after: Option<Duration>,
+    /// How many of its processes may be starting at once.
+    pub step: Option<u32>,
 }
 
 /// A pool's log files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
+    /// Where a slot's output goes: a path with `{pool}` and `{slot}` in it, absolute or relative to the file. `None` is
+    /// `<log_dir>/<pool>/<slot>.log`.
+    pub file: Option<String>,
+    /// Where its standard error goes.
+    pub stderr: Stderr,
     /// Rotate past this many bytes.
     pub max_size: u64,
     /// How many rotated files to keep.
     pub keep: u32,
-    /// Put the time before each line.
+    /// Whether rotated files are compressed, as gzip does.
+    pub compress: bool,
+    /// What a line looks like.
+    pub format: LogFormat,
+    /// Put the time before each line of text. JSON has it always.
     pub timestamps: bool,
     /// Break lines longer than this many bytes.
     pub max_line: u64,
 }
 
+/// Where a pool's standard error goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Stderr {
+    /// Into the file of its standard output, in the order written.
+    #[default]
+    Together,
+    /// Into a file beside it: `3.err.log` for `3.log`.
+    Separate,
+    /// Into a file of its own, a path like [`Log::file`].
+    File(String),
+}
+
+/// What a line of a log looks like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// As the worker wrote it.
+    #[default]
+    Text,
+    /// A JSON object: time, pool, slot, pid, stream, job, line.
+    Json,
+}
+
+impl Log {
+    /// The path that a pattern of [`Log::file`] means for a slot.
+    pub fn path(pattern: &str, pool: &str, slot: u32) -> PathBuf {
+        PathBuf::from(fill(pattern, pool, &slot.to_string()))
+    }
+}
+
 impl Default for Scale {
     fn default() -> Scale {
         Scale {
+            off: false,
             target_wait: None,
-            down_after: Duration::from_secs(30),
+            service_level: 95,
+            down_after: None,
+            step: None,
         }
     }
 }
@@ -276,8 +326,12 @@ impl Default for Scale {
 impl Default for Log {
     fn default() -> Log {
         Log {
+            file: None,
+            stderr: Stderr::Together,
             max_size: 10 << 20,
             keep: 5,
+            compress: false,
+            format: LogFormat::Text,
             timestamps: false,
             max_line: 1 << 20,
         }
@@ -308,6 +362,7 @@ impl Pool {
             stop_timeout: Duration::from_secs(30),
             restart: Restart::Always,
             scale: Scale::default(),
+            priority: 1,
             log: Log::default(),
         }
     }
@@ -324,6 +379,7 @@ impl Pool {
             stop_signal: Signal::Term,
             restart: Restart::Always,
             scale: Scale::default(),
+            priority: 1,
             ..pool.clone()
         };
         neutral(self) == neutral(other)

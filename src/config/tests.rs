@@ -92,8 +92,9 @@ functions:
     stop_signal: sigusr1
     stop_timeout: 0
     restart: on-failure
-    scale: {target_wait: 250ms, down_after: 1m30s}
-    log: {max_size: 1G, keep: 0, timestamps: yes, max_line: 64k}
+    priority: 5
+    scale: {target_wait: 250ms, service_level: 99, down_after: 1m30s, step: 4}
+    log: {file: 'l/{pool}-{slot}', stderr: 'e/{pool}-{slot}', max_size: 1G, keep: 0, compress: on, format: json, timestamps: yes, max_line: 64k}
 "#;
     let config = read(text);
     assert_eq!(
@@ -177,13 +178,21 @@ functions:
         stop_signal: Signal::Usr1,
         stop_timeout: Duration::ZERO,
         restart: Restart::OnFailure,
+        priority: 5,
         scale: Scale {
             target_wait: Some(Duration::from_millis(250)),
-            down_after: Duration::from_secs(90),
+            down_after: Some(Duration::from_secs(90)),
+            service_level: 99,
+            step: Some(4),
+            off: false,
         },
         log: Log {
+            file: Some("l/{pool}-{slot}".to_owned()),
+            stderr: Stderr::File("e/{pool}-{slot}".to_owned()),
             max_size: 1 << 30,
             keep: 0,
+            compress: true,
+            format: LogFormat::Json,
             timestamps: true,
             max_line: 64 << 10,
         },
@@ -414,7 +423,10 @@ fn messages() {
         "a: {cmd: x, start_timeout: 0, stop_timeout: -1, stop_signal: STOP, restart: no}",
         "a: {cmd: x, limits: {nofile: 0, nproc: x, core: x, address_space: 1k, cpu: 1ms, memlock: 1}}",
         "a: {cmd: x, scale: {target_wait: soon, down_after: 1y, headroom: 1}, log: 5}",
-        "a: {cmd: x, log: {max_size: 1, keep: -1, timestamps: 1, max_line: 1G, file: x, sizes: 1}}",
+        "a: {cmd: x, log: {max_size: 1, keep: -1, timestamps: 1, max_line: 1G, file: x, format: xml, compress: 9, stderr: apart, sizes: 1}}",
+        "defaults: {log: {file: 'a/{slot}', stderr: 'a'}}\nfunctions: {a: x}",
+        "a: {cmd: x, log: {file: 'a/{slot}', stderr: 'a/{slot}'}}",
+        "a: {cmd: x, log: {file: 'a/{slot}'}}\nb: {cmd: x, log: {stderr: 'a/{slot}'}}",
         // All at once, in the file's order; what an alias repeats is said once.
         "b: {cmd: x | y, maxx: 1}\na: &a {cmd: x, nice: 99}\nc: *a\nd: <cmd: é, mim: 1>\n",
     ];

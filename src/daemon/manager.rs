@@ -15,10 +15,12 @@ use tokio::task::AbortHandle;
 
 use super::control::{Control, Reply};
 use super::crew::{Crew, MemberService, Registration};
+use super::demand;
 use super::file::{self, ConfigFile, Reading};
 use super::hub::{Hub, Signal as HubSignal};
 use super::log::Log;
-use super::logs::Logs;
+use super::logs::index::Exit;
+use super::logs::{Logs, Marks, Source};
 use super::peer::Origin;
 use super::snapshot::{Snapshooter, Sources};
 use super::spawn::Surroundings;
@@ -26,12 +28,13 @@ use super::tls::Certificates;
 use crate::config::{PemFiles, Pool};
 use crate::jobs::{ConnId, Notice};
 use crate::pools::{
-    Action, Event, ExitStatus, Level, Plan, PoolLoad, ProcId, ProcLoad, Slot, Stop, Supervisor,
-    Tell,
+    Action, Event, ExitStatus, Level, Plan, PoolLoad, Pressure, ProcId, ProcLoad, Slot, Stop,
+    Supervisor, Tell,
 };
 use crate::proto::admin::Ending;
 use crate::sys::child::{self, Child};
 use crate::sys::guardian::Guardian;
+use crate::sys::pressure::{self, Gauge};
 use crate::sys::{peer, signal};
 use crate::time::Time;
 use crate::tls::{self, Identity};
@@ -44,6 +47,9 @@ const SAMPLE_BUSY: Duration = Duration::from_millis(100);
 
 /// Not more often than this, whatever happens.
 const SAMPLE_LEAST: Duration = Duration::from_millis(10);
+
+/// The memory of so many processes stands for that of a pool.
+const MEASURED: usize = 4;
 
 /// How long the configuration file has to be left alone before it is read: an editor writes more than once.
 const SETTLE: Duration = Duration::from_millis(100);
@@ -86,7 +92,8 @@ pub(super) struct Parts {
     pub(super) file: Option<ConfigFile>,
     pub(super) logs: Logs,
     pub(super) log: Log,
-    pub(super) guardian: Guardian,
+    /// Nobody for a plain job server, which starts no process and gets no file later.
+    pub(super) guardian: Option<Guardian>,
     pub(super) certificates: Arc<Certificates>,
     /// The files of the flags, where TLS is not the configuration file's matter.
     pub(super) pem_files: Option<PemFiles>,
@@ -94,6 +101,8 @@ pub(super) struct Parts {
     pub(super) snapshooter: Snapshooter,
     pub(super) happenings: mpsc::UnboundedSender<Happening>,
     pub(super) seed: u64,
+    /// What tells how the machine is, where that matters.
+    pub(super) gauge: Option<Gauge>,
 }
 
 /// The owner of the processes.
@@ -101,11 +110,15 @@ pub(super) struct Manager {
     parts: Parts,
     supervisor: Supervisor,
     crew: Crew,
+    /// Where what happens to each process is marked in the index of its log.
+    marks: HashMap<ProcId, Marks>,
     /// Events that carrying out an action brought, before the next happening is looked at.
     events: VecDeque<Event>,
     /// When the job server is looked at next, and when it was last.
     sample_at: Option<Time>,
     sampled: Time,
+    /// When the machine was looked at last.
+    gauged: Time,
     /// When the file is read, because it was touched.
     read_at: Option<Time>,
     /// The tasks that accept connections.
@@ -123,9 +136,11 @@ impl Manager {
             supervisor: Supervisor::new(parts.seed),
             parts,
             crew: Crew::default(),
+            marks: HashMap::new(),
             events: VecDeque::new(),
             sample_at: None,
             sampled: Time::ZERO,
+            gauged: Time::ZERO,
             read_at: None,
             listening: Vec::new(),
             ending: None,
@@ -227,11 +242,11 @@ impl Manager {
     /// Gives the supervisor its events, and carries out what it answers, until there is nothing left.
     fn work_off(&mut self) {
         while let Some(event) = self.events.pop_front() {
-            // it is put in whenever the process may be parked now, and an event before it may have given the process jobs again
-            if let Event::Parked { proc } = event
-                && !self.is_parked(proc)
-            {
-                continue;
+            // they are put in whenever it may be so, and an event before them may have given the process jobs again
+            match event {
+                Event::Parked { proc } if !self.is_parked(proc) => continue,
+                Event::Cancelled { proc } if !self.works_for_nobody(proc) => continue,
+                _ => {}
             }
             let now = self.parts.hub.now();
             for action in self.supervisor.handle(now, event) {
@@ -273,9 +288,17 @@ impl Manager {
                 }
             }
             Action::Signal { proc, signal } => {
-                self.signal(proc, |pid| signal::signal_group(pid, signal))
+                if let Some(marks) = self.marks.get(&proc) {
+                    marks.stop(&format!("SIG{}", signal.name()));
+                }
+                self.signal(proc, |pid| signal::signal_group(pid, signal));
             }
-            Action::Kill { proc } => self.signal(proc, signal::kill_group),
+            Action::Kill { proc } => {
+                if let Some(marks) = self.marks.get(&proc) {
+                    marks.stop("SIGKILL");
+                }
+                self.signal(proc, signal::kill_group);
+            }
             Action::Tell(tell) => say(&tell),
             Action::Finished => self.is_finished = true,
         }
@@ -289,6 +312,7 @@ impl Manager {
         let Child {
             pid,
             output,
+            errors,
             mut exit,
         } = match started {
             Ok(child) => child,
@@ -298,17 +322,22 @@ impl Manager {
             }
         };
         self.watch_over(pid);
-        let capture = self
-            .parts
-            .logs
-            .capture(&pool.name, slot.0, pool.log.clone(), output);
+        let capture = self.parts.logs.capture(Source {
+            pool: pool.name.clone(),
+            slot: slot.0,
+            pid,
+            config: pool.log.clone(),
+            output,
+            errors,
+        });
+        self.marks.insert(proc, capture.marks());
         let happenings = self.parts.happenings.clone();
         tokio::spawn(async move {
             let status = exit.wait().await;
             // what the process has left behind in its group goes with it
             let _ = signal::kill_group(pid);
-            let last_lines = capture.ended().await;
             let status = status.map_or(ExitStatus::Code(-1), |status| status_of(&status));
+            let last_lines = capture.ended(exit_of(status)).await;
             // the manager ends last
             let _ = happenings.send(Happening::Exited {
                 proc,
@@ -322,7 +351,10 @@ impl Manager {
 
     /// Tells the guardian of a new process; a new guardian of all of them, when somebody has killed the old one.
     fn watch_over(&mut self, pid: u32) {
-        let told = self.parts.guardian.watch(pid).or_else(|error| {
+        let Some(watching) = &mut self.parts.guardian else {
+            return;
+        };
+        let told = watching.watch(pid).or_else(|error| {
             if error.kind() != ErrorKind::BrokenPipe {
                 return Err(error);
             }
@@ -333,7 +365,7 @@ impl Manager {
             }
             guardian.watch(pid)?;
             // reaps the dead one, which has nothing left to say
-            let _ = std::mem::replace(&mut self.parts.guardian, guardian).finish();
+            let _ = std::mem::replace(watching, guardian).finish();
             Ok(())
         });
         if let Err(error) = told {
@@ -351,8 +383,10 @@ impl Manager {
     }
 
     fn exited(&mut self, proc: ProcId, status: ExitStatus, last_lines: Vec<String>) {
+        self.marks.remove(&proc);
         if let Some(member) = self.crew.leave(proc)
-            && let Err(error) = self.parts.guardian.forget(member.pid)
+            && let Some(guardian) = &self.parts.guardian
+            && let Err(error) = guardian.forget(member.pid)
         {
             tracing::debug!(%error, "the guardian does not answer");
         }
@@ -384,6 +418,8 @@ impl Manager {
                 }
             }
             Notice::Cancelled(conn) => {
+                // a connection may register and take a job before it has been looked at
+                self.adopt(std::mem::take(registered));
                 if let Some(proc) = self.crew.owner(conn) {
                     self.events.push_back(Event::Cancelled { proc });
                 }
@@ -397,6 +433,23 @@ impl Manager {
                 }
             }
         }
+    }
+
+    /// Whether a process runs cancelled jobs and no others, so that stopping it cuts nothing that anybody wants. If so it is given no
+    /// more under the same lock: a worker may be about to end such a job, and to ask for another.
+    fn works_for_nobody(&self, proc: ProcId) -> bool {
+        let member = self.crew.get(proc);
+        // what a process that was only guessed does may be on connections that are not known
+        let known = member.filter(|member| member.registration != Registration::Guessed);
+        known.is_some_and(|member| {
+            self.parts.hub.with(|server, now| {
+                let is_so = server.works_for_nobody(&member.conns);
+                for &conn in member.conns.iter().filter(|_| is_so) {
+                    server.quiesce(now, conn);
+                }
+                is_so
+            })
+        })
     }
 
     /// Whether a quiesced process has nothing left to do: all of its connections are parked now, or it never had any and has not
@@ -458,7 +511,13 @@ impl Manager {
             return;
         };
         if owner.is_some() && self.crew.owner(conn).is_none() {
-            match self.crew.adopt(proc, conn) {
+            let service = self.crew.adopt(proc, conn);
+            // before it is given its first job
+            if let (Some(peer), Some(marks)) = (self.parts.hub.peer(conn), self.marks.get(&proc)) {
+                peer.trace(marks.clone());
+                self.parts.hub.with(|server, _| server.trace(conn));
+            }
+            match service {
                 MemberService::Open => self.parts.hub.with(|server, now| server.admit(now, conn)),
                 MemberService::Quiesced => {
                     self.parts.hub.with(|server, now| server.quiesce(now, conn))
@@ -525,48 +584,58 @@ impl Manager {
                 .collect();
             (server.function_loads(now), occupations)
         });
-        let functions: HashMap<_, _> = functions
-            .iter()
-            .map(|load| (load.name.as_str(), load))
+        let mut loads = demand::loads(pools, &functions, |pool| self.supervisor.weight(&pool.name));
+        let places: HashMap<_, _> = (0..)
+            .zip(pools)
+            .map(|(place, pool)| (pool.name.as_str(), place))
             .collect();
-        let mut loads = Vec::new();
-        let mut places = HashMap::new();
-        for pool in pools {
-            let mut load = PoolLoad {
-                pool: pool.name.clone(),
-                ..PoolLoad::default()
-            };
-            for function in pool
-                .functions
-                .iter()
-                .filter_map(|name| functions.get(name.as_str()))
-            {
-                load.queued += function.queued.iter().sum::<u64>();
-                load.completed += function.completed;
-                load.busy_seconds += function.busy_seconds;
-                load.oldest_wait = load.oldest_wait.max(function.oldest_wait);
-            }
-            places.insert(pool.name.as_str(), loads.len());
-            loads.push(load);
-        }
         for (proc, member, occupations) in occupations {
             let Some(idle_since) = occupations.iter().map(|it| it.idle_since).max() else {
                 continue;
             };
-            let Some(&place) = places.get(member.pool.name.as_str()) else {
+            let Some(load) = places
+                .get(member.pool.name.as_str())
+                .and_then(|&place: &usize| loads.get_mut(place))
+            else {
                 continue;
             };
-            loads[place].processes.push(ProcLoad {
+            load.processes.push(ProcLoad {
                 proc,
                 busy_since: occupations.iter().filter_map(|it| it.busy_since).min(),
                 idle_since,
                 jobs_done: occupations.iter().map(|it| it.jobs_done).sum(),
             });
         }
+        self.gauge(now, &mut loads);
         let waits = loads.iter().any(|load| load.queued > 0);
         self.sample_at =
             (!loads.is_empty()).then(|| now + if waits { SAMPLE_BUSY } else { SAMPLE_IDLE });
         self.events.push_back(Event::Sampled(loads));
+    }
+
+    /// Looks at the machine, and at the memory of the pools that may grow.
+    fn gauge(&mut self, now: Time, loads: &mut [PoolLoad]) {
+        let Some(gauge) = &self.parts.gauge else {
+            return;
+        };
+        if now.since(self.gauged) < SAMPLE_IDLE && self.gauged != Time::ZERO {
+            return;
+        }
+        self.gauged = now;
+        let read = gauge.read();
+        self.events.push_back(Event::Pressed(Pressure {
+            cpu: read.cpu,
+            memory: read.memory,
+            load_per_core: read.load_per_core,
+            available: read.available,
+            total: read.total,
+        }));
+        for load in loads.iter_mut().filter(|load| load.queued > 0) {
+            let pids = load.processes.iter().rev().take(MEASURED);
+            let pids = pids.filter_map(|process| Some(self.crew.get(process.proc)?.pid));
+            let sizes: Vec<u64> = pids.filter_map(pressure::resident).collect();
+            load.memory = sizes.iter().sum::<u64>().checked_div(sizes.len() as u64);
+        }
     }
 
     fn configure(&mut self) {
@@ -776,6 +845,7 @@ impl Manager {
             hub: &self.parts.hub,
             crew: &self.crew,
             file: self.parts.file.as_ref(),
+            logs: &self.parts.logs,
             is_shutting_down: self.ending.is_some(),
         };
         let pools = self.supervisor.view(self.parts.hub.now());
@@ -786,7 +856,9 @@ impl Manager {
 
     /// Ends the guardian, and with it whatever is left of the processes.
     pub(super) fn finish(self) {
-        if let Err(error) = self.parts.guardian.finish() {
+        if let Some(guardian) = self.parts.guardian
+            && let Err(error) = guardian.finish()
+        {
             tracing::error!(%error, "processes may be left behind");
         }
     }
@@ -826,5 +898,19 @@ fn status_of(status: &std::process::ExitStatus) -> ExitStatus {
     match (status.code(), status.signal()) {
         (Some(code), _) => ExitStatus::Code(code),
         (None, signal) => ExitStatus::Signal(signal.unwrap_or_default()),
+    }
+}
+
+/// As the index of a log says it.
+fn exit_of(status: ExitStatus) -> Exit {
+    match status {
+        ExitStatus::Code(status) => Exit {
+            status: Some(status),
+            signal: None,
+        },
+        ExitStatus::Signal(number) => Exit {
+            status: None,
+            signal: Some(signal::name(number)),
+        },
     }
 }

@@ -3,7 +3,9 @@
 pub mod conn;
 pub mod control;
 mod crew;
+mod demand;
 pub mod file;
+mod heap;
 pub mod hub;
 pub mod limits;
 pub mod listener;
