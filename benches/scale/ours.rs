@@ -20,7 +20,6 @@ pub(crate) struct Ours {
     sampled: f64,
     sample_at: f64,
     woken_for: f64,
-    booting: bool,
 }
 
 fn name(pool: usize) -> String {
@@ -38,7 +37,6 @@ impl Ours {
             sampled: 0.0,
             sample_at: 0.0,
             woken_for: f64::INFINITY,
-            booting: true,
         }
     }
 
@@ -60,10 +58,7 @@ impl Ours {
         match action {
             Action::Spawn { proc, pool, .. } => {
                 let index = pool.name[1..].parse().expect("pools are named so here");
-                let worker = match self.booting {
-                    true => world.staff_at_once(index),
-                    false => world.spawn(index),
-                };
+                let worker = world.spawn(index);
                 self.by_proc.insert(proc, worker);
                 self.by_worker.insert(worker, proc);
                 None
@@ -165,10 +160,9 @@ impl Policy for Ours {
             max_processes: self.cap,
         };
         self.event(world, Event::Configured(pools, caps));
-        self.booting = false;
-        for proc in self.by_proc.keys().copied().collect::<Vec<_>>() {
-            self.event(world, Event::Spawned { proc, pid: 1 });
-            self.event(world, Event::Registered { proc });
+        // those of `min` are there from the beginning, for the other policies too
+        for pool in &mut world.pools {
+            pool.starts = 0;
         }
         world.news.push_back((0, News::Wake));
     }

@@ -331,15 +331,17 @@ fn share_out(caps: Caps, crews: &mut [Crew], turn: &mut Turn<'_>) {
     let claims: Vec<_> = crews.iter().map(Crew::claim).collect();
     let shares = share::fair(&claims, cap);
     let scarce = claims.iter().map(|claim| claim.want).sum::<u32>() > cap;
-    let mut short = 0;
-    for (crew, &n) in crews.iter_mut().zip(&shares) {
-        crew.allow(scarce.then_some(Share { n, of: cap }));
-        short += n.saturating_sub(crew.counts().serving);
-    }
     let live: u32 = crews.iter().map(|crew| crew.counts().live).sum();
     let serving: u32 = crews.iter().map(|crew| crew.counts().serving).sum();
+    let missing = |(crew, &n): (&Crew, &u32)| n.saturating_sub(crew.counts().serving);
+    let short: u32 = crews.iter().zip(&shares).map(missing).sum();
+    let free = cap.saturating_sub(live);
+    for (crew, &n) in crews.iter_mut().zip(&shares) {
+        // what a pool would only keep is not started while another is short
+        crew.allow((scarce || short > free).then_some(Share { n, of: cap }));
+    }
     // what is leaving already will be room
-    let mut coming = cap.saturating_sub(live) + (live - serving);
+    let mut coming = free + (live - serving);
     let mut richest: Vec<_> = crews.iter_mut().zip(shares).collect();
     richest.sort_by_key(|(crew, n)| std::cmp::Reverse(crew.counts().serving.saturating_sub(*n)));
     for busy in [false, true] {
