@@ -1,10 +1,12 @@
 //! PURE. The one snapshot: jobs, pools and processes as they stood at one moment.
 //!
 //! Assembled in one place (the manager), read by everything that shows something, so that no two views can disagree. [`table`] makes
-//! it the text of `gearpool status`, [`words`] its durations, sizes and names.
+//! it the text of `gearpool status`, [`words`] its durations, sizes and names;
+//! [`explain`] tells of one pool in sentences.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+pub mod explain;
 mod grid;
 pub mod table;
 pub mod words;

@@ -4,6 +4,7 @@ mod admin;
 mod check;
 mod client;
 mod control;
+mod explain;
 mod generate;
 mod import;
 mod logs;
@@ -41,6 +42,7 @@ pub struct Cli {
 pub enum Command {
     Serve(Box<serve::ServeArgs>),
     Status(status::StatusArgs),
+    Explain(explain::ExplainArgs),
     Logs(logs::LogsArgs),
     Scale(control::ScaleArgs),
     Start(control::StartArgs),
@@ -80,6 +82,7 @@ impl Cli {
         match self.command {
             Command::Serve(args) => args.run(),
             Command::Status(args) => args.run(),
+            Command::Explain(args) => args.run(),
             Command::Logs(args) => args.run(),
             Command::Scale(args) => args.run(),
             Command::Start(args) => args.run(),

@@ -21,6 +21,9 @@ use crate::time::Time;
 /// No deadline is armed.
 const NEVER: u64 = u64::MAX;
 
+/// No timer is set for later than this: a client may ask for a second so far ahead that the clock has no name for it.
+const FAR: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
 /// What the hub tells the owner of the processes.
 #[derive(Clone, Debug)]
 pub enum Signal {
@@ -101,7 +104,7 @@ impl Hub {
 
     /// When a moment of the pure modules comes.
     pub fn instant(&self, time: Time) -> Instant {
-        self.start + time.since_start()
+        self.start + time.since_start().min(FAR)
     }
 
     /// A peer has connected. `make` is given its number.
@@ -187,7 +190,7 @@ impl Hub {
                 server.tick(now);
                 server.next_deadline()
             });
-            let nanos = deadline.map_or(NEVER, |time| time.since_start().as_nanos() as u64);
+            let nanos = deadline.map_or(NEVER, alarm);
             self.armed.store(nanos, Ordering::Release);
             // a deadline that came in between has seen the old alarm: look once more before sleeping
             let again = self.lock().server.next_deadline();
@@ -253,7 +256,7 @@ impl Hub {
             peer.flush();
         }
         if let Some(deadline) = deadline {
-            let nanos = deadline.since_start().as_nanos() as u64;
+            let nanos = alarm(deadline);
             if nanos < self.armed.load(Ordering::Acquire) {
                 self.armed.store(nanos, Ordering::Release);
                 self.timer.notify_one();
@@ -265,6 +268,11 @@ impl Hub {
     fn lock(&self) -> MutexGuard<'_, Core> {
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A deadline in nanoseconds since the start, for `armed`.
+fn alarm(deadline: Time) -> u64 {
+    deadline.since_start().min(FAR).as_nanos() as u64
 }
 
 /// How long a closed connection may take to be read empty by its peer.

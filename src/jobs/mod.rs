@@ -5,7 +5,7 @@
 //!
 //! In reading order: [`server`] is the switch-board and what clients ask for; `submit` is how a job comes in, `calendar` the moment
 //! that SUBMIT_JOB_SCHED means; `work` is a job's way through a worker's hands;
-//! [`wake`] is who sleeps and who is woken; `job`, `function` and [`conn`] are the tables; [`outbox`] is the output; [`load`] is
+//! [`wake`] is who sleeps and who is woken; `job`, `numbers`, `function` and [`conn`] are the tables; [`outbox`] is the output; [`load`] is
 //! the snapshot.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
@@ -16,10 +16,12 @@ pub mod conn;
 mod function;
 mod job;
 pub mod load;
+mod numbers;
 pub mod outbox;
 pub mod server;
 mod submit;
 mod text;
+mod waits;
 pub mod wake;
 mod work;
 
