@@ -26,6 +26,10 @@
 //! then writes it, to whichever peer it is for. A worker is woken (`jobs::wake`), asks, and gets the job; its result takes the same
 //! way back. A job that nobody is on the way to take rings for the manager, which samples, asks the supervisor, and starts a process.
 //!
+//! A connection with TLS is unknown to the job server until its handshake is done (`daemon::tls`), which happens in a task of its own.
+//! From then on its mailbox holds plain bytes like any other; they are encrypted where they are written, and what comes is decrypted
+//! where it is read (`daemon::peer`, [`tls::wire`]).
+//!
 //! # The way of a process
 //!
 //! [`pools::Supervisor`] says [`Spawn`](pools::Action::Spawn); `daemon::manager` starts it through [`sys::child`] on the main thread, its
@@ -44,7 +48,8 @@
 //! | [`pools`] | PURE. Supervision and scaling: supervisor, crew, process, scale, restart, plan, view | `config` |
 //! | [`status`] | PURE. The one snapshot of everything, and its text | `jobs::load`, `pools::view` |
 //! | [`sys`] | the operating system: the only `unsafe` and nix | `config`'s plain types |
-//! | [`client`] | a connection to any Gearman server, for our own commands | `proto` |
+//! | [`tls`] | TLS of both ends: PEM files, rustls, words | `config`'s plain types |
+//! | [`client`] | a connection to any Gearman server, for our own commands | `proto`, `tls` |
 //! | [`daemon`] | tokio: hub, connections, listeners, manager, logs, file, start and end | all of the above |
 //! | [`http`] | the control API on a Unix socket | `daemon::control`, `status` |
 //! | [`cli`] | one file a command | all |
@@ -60,17 +65,18 @@
 //!    while the daemon lives. (The queue is in memory: surviving the daemon's own death is not built yet.)
 //! 4. The hub puts replies into mailboxes before it unlocks and writes sockets after, so packets to one peer keep the core's order.
 //!    There is no `.await` under the lock.
-//! 5. No process gets a stopping signal while it holds a job, unless its deadline has passed.
+//! 5. No process gets a stopping signal while it holds a job that somebody wants, unless its deadline has passed.
 //! 6. Intent lives in the file and in the operator's commands, state in the processes; only the supervisor's step connects them.
-//! 7. What comes from outside has a named bound: [`proto::frame::MAX_BODY`], [`proto::frame::MAX_LINE`], [`jobs::MAX_UNIQUE`],
-//!    [`jobs::MAX_FUNCTION`], [`daemon::peer::MAX_MAILBOX`], a pool's `max`, its log's `max_size`, its restarts' back-off.
+//! 7. What comes from outside has a named bound: the operator's in [`daemon::limits::Limits`]; [`proto::frame::MAX_LINE`],
+//!    [`jobs::MAX_UNIQUE`], [`jobs::MAX_FUNCTION`], [`jobs::MAX_FUNCTIONS`], [`jobs::MAX_CLIENT_ID`],
+//!    [`daemon::tls::HANDSHAKE_TIMEOUT`], [`tls::wire::MAX_CIPHERTEXT`]; a pool's `max`, its log's `max_size`, its restarts' back-off.
 //! 8. No job waits while somebody who could take it is left asleep ([`jobs::JobServer::assert_invariants`] checks it).
 //!
 //! # Threads
 //!
 //! The main thread runs the manager and forks all children, which die with the thread that forked them. `connections-N` each run a
 //! runtime of their own; a connection stays on its thread. One thread writes the workers' logs, so that a slow disk slows the workers,
-//! never the job server. The guardian is a process.
+//! never the job server. `memory` gives back what a long queue has left. The guardian is a process; a job server without a file has none.
 
 pub mod time;
 
@@ -85,6 +91,8 @@ pub mod pools;
 pub mod status;
 
 pub mod sys;
+
+pub mod tls;
 
 pub mod client;
 

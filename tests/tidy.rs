@@ -20,15 +20,16 @@ const IMPORTS: &[(&str, &[&str])] = &[
         &["time", "jobs::load", "pools::view", "pools::Slot"],
     ),
     ("sys", &["time", "config::Limits", "config::Signal"]),
+    ("tls", &["config::PemFiles", "sys::reason"]),
     (
         "client",
-        &["time", "proto", "config::DEFAULT_PORT", "sys::reason"],
+        &["time", "proto", "config::Address", "sys::reason", "tls"],
     ),
     // The daemon starts the API, which knows the daemon's orders and folders and nothing else of it.
     (
         "daemon",
         &[
-            "time", "proto", "jobs", "config", "pools", "status", "sys", "http",
+            "time", "proto", "jobs", "config", "pools", "status", "sys", "tls", "http",
         ],
     ),
     (
@@ -52,6 +53,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "pools::plan",
             "status",
             "sys",
+            "tls",
             "client",
             "daemon",
             "http",

@@ -40,9 +40,9 @@ impl CheckArgs {
     /// A [`Failure`]; a file with problems is exit code 2.
     pub fn run(mut self) -> Result<u8, Failure> {
         let (pools, most) = match file::read(&self.file) {
-            Ok((_, config)) => (
-                config.pools.len(),
-                config
+            Ok(read) => (
+                read.config.pools.len(),
+                read.config
                     .pools
                     .values()
                     .map(|pool| u64::from(pool.max))

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::Failure;
-use crate::config::{Listen, Server};
+use crate::config::{Address, Server};
 use crate::daemon::file::{self, FileError};
 
 #[derive(Default, Deserialize)]
@@ -37,7 +37,7 @@ enum Addresses {
 /// A file that cannot be read, or whose section makes no sense.
 pub(super) fn read(path: &Path) -> Result<Server, Failure> {
     match file::read(path) {
-        Ok((_, config)) => Ok(config.server),
+        Ok(read) => Ok(read.config.server),
         Err(FileError::Problems(problems)) => {
             section(path).ok_or_else(|| Failure::Usage(problems.to_string()))
         }
@@ -58,14 +58,14 @@ fn section(path: &Path) -> Option<Server> {
         listen: addresses.iter().filter_map(|text| tcp(text)).collect(),
         state_dir: server.state_dir.map(|path| folder.join(path)),
         log_dir: server.log_dir.map(|path| folder.join(path)),
-        max_processes: None,
+        ..Server::default()
     })
 }
 
 /// Only the port matters here, and only of an address that has one.
-fn tcp(text: &str) -> Option<Listen> {
+fn tcp(text: &str) -> Option<Address> {
     let (host, port) = text.rsplit_once(':')?;
-    Some(Listen::Tcp(host.to_owned(), port.parse().ok()?))
+    Some(Address::Tcp(host.to_owned(), port.parse().ok()?))
 }
 
 #[cfg(test)]
@@ -95,7 +95,7 @@ mod tests {
     fn assert_found(file: &Path, folder: &Path) {
         let server = read(file).unwrap();
         assert_eq!(server.state_dir, Some(folder.join("state")));
-        let port = |listen: &Listen| matches!(listen, Listen::Tcp(_, 4731));
+        let port = |listen: &Address| matches!(listen, Address::Tcp(_, 4731));
         assert!(server.listen.iter().any(port), "{server:?}");
     }
 }

@@ -92,6 +92,7 @@ impl WorkArgs {
     /// A [`Failure`].
     pub fn run(self) -> Result<u8, Failure> {
         let addresses = self.servers.addresses()?;
+        let tls = self.servers.tls(&addresses)?;
         if self.functions.iter().any(String::is_empty) {
             return Err(Failure::Usage("a function has an empty name".into()));
         }
@@ -112,6 +113,7 @@ impl WorkArgs {
             tokio::spawn(listen(terminate, interrupt, Arc::clone(&stop)));
             let worker = Arc::new(Worker {
                 functions: self.functions,
+                tls,
                 program,
                 hands: Mutex::new(self.count),
                 stop: Arc::clone(&stop),

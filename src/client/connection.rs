@@ -6,17 +6,21 @@
 
 use std::future::Future;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
 
-use super::Address;
+use crate::config::Address;
 use crate::proto::frame::MAX_BODY;
 use crate::proto::{Decoded, Frame, FrameError, Magic, Request, Response, ResponseError};
 use crate::proto::{decode, decode_within};
-use crate::sys::reason;
+use crate::tls::explain_io;
+use crate::tls::wire::{self, Incoming, MAX_CIPHERTEXT};
 
 /// How long a server may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -33,9 +37,12 @@ const MAX_RECEIVED: usize = MAX_BODY + (4 << 10);
 /// Bytes of what is read at a time; the buffer grows by what has come, never by what was announced.
 const CHUNK: usize = 64 << 10;
 
+/// Bytes of TLS that are read at a time: a record.
+const TLS_CHUNK: usize = 16 << 10;
+
 /// A server that could not be reached.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot connect to {address}: {}; is a Gearman server running there?", reason(.source))]
+#[error("cannot connect to {address}: {}", unreachable(.source))]
 pub struct ConnectError {
     /// Where it should have been.
     pub address: Address,
@@ -50,7 +57,7 @@ pub enum ConnectionError {
     #[error("{0} closed the connection")]
     Closed(Address),
     /// The system gave it up.
-    #[error("the connection to {address} is lost: {}", reason(.source))]
+    #[error("the connection to {address} is lost: {}", explain_io(.source))]
     Io {
         /// Where it led.
         address: Address,
@@ -71,8 +78,23 @@ pub enum ConnectionError {
 #[derive(Debug)]
 enum Stream {
     Tcp(TcpStream),
+    Tls(TcpStream, Box<ClientConnection>),
     Unix(UnixStream),
 }
+
+fn unreachable(source: &io::Error) -> String {
+    let reason = explain_io(source);
+    // who has answered in TLS, or has closed, is there
+    match source.get_ref() {
+        Some(error) if error.is::<rustls::Error>() || error.is::<NotTls>() => reason,
+        _ => format!("{reason}; is a Gearman server running there?"),
+    }
+}
+
+/// The end of the stream where a handshake should be.
+#[derive(Debug, thiserror::Error)]
+#[error("it closed the connection instead of answering; does it speak TLS?")]
+struct NotTls;
 
 /// A connection to a Gearman server.
 #[derive(Debug)]
@@ -88,35 +110,55 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Connects within 10 seconds.
+    /// Connects within 10 seconds, the handshake included. `tls` is for an address with TLS.
     ///
     /// # Errors
     /// [`ConnectError`], a sentence that names the address.
-    pub async fn connect(address: &Address) -> Result<Connection, ConnectError> {
+    pub async fn connect(
+        address: &Address,
+        tls: Option<&Arc<ClientConfig>>,
+    ) -> Result<Connection, ConnectError> {
         let connecting = async {
-            Ok(match address {
-                Address::Tcp(host, port) => {
-                    let stream = TcpStream::connect((host.as_str(), *port)).await?;
-                    stream.set_nodelay(true)?;
-                    SockRef::from(&stream).set_tcp_keepalive(&KEEPALIVE)?;
-                    Stream::Tcp(stream)
+            let stream = match address {
+                Address::Tcp(host, port) => Stream::Tcp(connect_tcp(host, *port).await?),
+                Address::Tls(host, port) => {
+                    let session = session(host, tls)?;
+                    Stream::Tls(connect_tcp(host, *port).await?, session)
                 }
                 Address::Unix(path) => Stream::Unix(UnixStream::connect(path).await?),
+            };
+            let mut connection = Connection {
+                address: address.clone(),
+                stream,
+                input: Vec::new(),
+                taken: 0,
+                output: Vec::new(),
+                written: 0,
+            };
+            connection.shake_hands().await?;
+            Ok(connection)
+        };
+        within(CONNECT_TIMEOUT, connecting)
+            .await
+            .map_err(|source| ConnectError {
+                address: address.clone(),
+                source,
             })
-        };
-        let failed = |source| ConnectError {
-            address: address.clone(),
-            source,
-        };
-        let stream = within(CONNECT_TIMEOUT, connecting).await.map_err(failed)?;
-        Ok(Connection {
-            address: address.clone(),
-            stream,
-            input: Vec::new(),
-            taken: 0,
-            output: Vec::new(),
-            written: 0,
-        })
+    }
+
+    async fn shake_hands(&mut self) -> io::Result<()> {
+        while let Stream::Tls(_, tls) = &self.stream
+            && tls.is_handshaking()
+        {
+            let interest = self.interest();
+            self.transfer(interest)
+                .await
+                .map_err(|error| match error.kind() {
+                    io::ErrorKind::UnexpectedEof => io::Error::other(NotTls),
+                    _ => error,
+                })?;
+        }
+        Ok(())
     }
 
     /// Where it leads.
@@ -145,7 +187,7 @@ impl Connection {
     /// # Errors
     /// [`ConnectionError`], after which the connection is of no use.
     pub async fn flush(&mut self) -> Result<(), ConnectionError> {
-        while self.unsent() > 0 {
+        while self.has_output() {
             self.progress().await?;
         }
         Ok(())
@@ -229,13 +271,22 @@ impl Connection {
         }
     }
 
+    /// Whether something is left to write: what was queued, or what TLS has made of it.
+    fn has_output(&self) -> bool {
+        self.unsent() > 0 || matches!(&self.stream, Stream::Tls(_, tls) if tls.wants_write())
+    }
+
+    fn interest(&self) -> Interest {
+        match self.has_output() {
+            false => Interest::READABLE,
+            true => Interest::READABLE | Interest::WRITABLE,
+        }
+    }
+
     /// Reads or writes something, whichever is possible first.
     async fn progress(&mut self) -> Result<(), ConnectionError> {
         consume(&mut self.input, &mut self.taken);
-        let interest = match self.unsent() {
-            0 => Interest::READABLE,
-            _ => Interest::READABLE | Interest::WRITABLE,
-        };
+        let interest = self.interest();
         match self.transfer(interest).await {
             Ok(()) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
@@ -250,14 +301,15 @@ impl Connection {
 
     async fn transfer(&mut self, interest: Interest) -> io::Result<()> {
         let ready = match &self.stream {
-            Stream::Tcp(stream) => stream.ready(interest).await?,
+            Stream::Tcp(stream) | Stream::Tls(stream, _) => stream.ready(interest).await?,
             Stream::Unix(stream) => stream.ready(interest).await?,
         };
         let mut came = 0;
         if ready.is_readable() || ready.is_read_closed() {
             self.input.reserve(CHUNK);
-            let result = match &self.stream {
+            let result = match &mut self.stream {
                 Stream::Tcp(stream) => stream.try_read_buf(&mut self.input),
+                Stream::Tls(stream, tls) => read_tls(stream, tls, &mut self.input),
                 Stream::Unix(stream) => stream.try_read_buf(&mut self.input),
             };
             match result {
@@ -267,10 +319,16 @@ impl Connection {
                 Err(error) => return Err(error),
             }
         }
-        if ready.is_writable() && self.unsent() > 0 {
+        if ready.is_writable() && self.has_output() {
             let rest = &self.output[self.written..];
-            let result = match &self.stream {
+            let result = match &mut self.stream {
                 Stream::Tcp(stream) => stream.try_write(rest),
+                Stream::Tls(stream, tls) => {
+                    let mut taken = 0;
+                    let sent = wire::send(tls, rest, &mut taken, |bytes| stream.try_write(bytes));
+                    self.written += taken;
+                    sent.map(|()| 0)
+                }
                 Stream::Unix(stream) => stream.try_write(rest),
             };
             match result {
@@ -284,6 +342,52 @@ impl Connection {
         }
         Ok(())
     }
+}
+
+/// The server goes by the end of the stream too; a middleman that looks for TLS's own end gets it where the socket takes it.
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if let Stream::Tls(stream, tls) = &mut self.stream {
+            tls.send_close_notify();
+            let _ = wire::send(tls, &[], &mut 0, |bytes| stream.try_write(bytes));
+        }
+    }
+}
+
+async fn connect_tcp(host: &str, port: u16) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect((host, port)).await?;
+    stream.set_nodelay(true)?;
+    SockRef::from(&stream).set_tcp_keepalive(&KEEPALIVE)?;
+    Ok(stream)
+}
+
+fn session(host: &str, tls: Option<&Arc<ClientConfig>>) -> io::Result<Box<ClientConnection>> {
+    let config = tls.ok_or_else(|| io::Error::other("no CA is known for TLS"))?;
+    let name = ServerName::try_from(host.to_owned())
+        .map_err(|_| io::Error::other("no certificate can be for such a name"))?;
+    let mut session = ClientConnection::new(Arc::clone(config), name).map_err(io::Error::other)?;
+    session.set_buffer_limit(Some(MAX_CIPHERTEXT));
+    Ok(Box::new(session))
+}
+
+/// Reads what has come, and appends what it says. Returns how many bytes have come of both together, 0 at the end.
+fn read_tls(
+    stream: &TcpStream,
+    tls: &mut ClientConnection,
+    input: &mut Vec<u8>,
+) -> io::Result<usize> {
+    let mut bytes = vec![0; TLS_CHUNK];
+    let count = stream.try_read(&mut bytes)?;
+    let before = input.len();
+    let incoming = wire::receive(tls, &bytes[..count], input).map_err(|error| {
+        // the server should know why, and we go in any case
+        let _ = wire::send(tls, &[], &mut 0, |bytes| stream.try_write(bytes));
+        io::Error::other(error)
+    })?;
+    Ok(match incoming {
+        Incoming::Open => count,
+        Incoming::Ended => input.len() - before,
+    })
 }
 
 /// Forgets the first `done` bytes when they are most of the buffer, and gives the memory of a long packet back.
@@ -320,7 +424,7 @@ mod tests {
     async fn pair() -> (Connection, TcpStream) {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = Address::local(listener.local_addr().unwrap().port());
-        let connection = Connection::connect(&address).await.unwrap();
+        let connection = Connection::connect(&address, None).await.unwrap();
         (connection, listener.accept().await.unwrap().0)
     }
 
@@ -409,7 +513,10 @@ mod tests {
     async fn errors_are_plain() {
         let address: Address = "unix:/no/such/socket".parse().unwrap();
         assert_eq!(
-            Connection::connect(&address).await.unwrap_err().to_string(),
+            Connection::connect(&address, None)
+                .await
+                .unwrap_err()
+                .to_string(),
             "cannot connect to unix:/no/such/socket: no such file or directory; is a Gearman server running there?"
         );
     }

@@ -1,11 +1,12 @@
 //! From the tree to a [`Config`]: the file's sections, and the `server:` one.
 
+use super::address::{Address, DEFAULT_PORT, DEFAULT_TLS_PORT};
 use super::command::Env;
 use super::keys::{self, Section};
 use super::pool::{Draft, Pools};
 use super::problem::{Problem, quote};
 use super::read::{Entry, Reader};
-use super::schema::{Config, Listen, Server};
+use super::schema::{Config, PemFiles, PemPlaces, Server, ServerLimits, Tls};
 use super::tree::{Node, Place, Value};
 
 /// What the messages show when a file says nothing.
@@ -126,36 +127,121 @@ fn server(reader: &mut Reader, section: Entry<'_>) -> Server {
     let example = "{listen: \"127.0.0.1:4730\"}";
     for entry in reader.entries(section, example).unwrap_or_default() {
         match entry.key {
-            "listen" => server.listen = listen(reader, entry),
+            "listen" => server.listen = listen(reader, entry, Wire::Plain),
+            "tls" => server.tls = tls(reader, entry),
             "state_dir" => server.state_dir = reader.path(entry),
             "log_dir" => server.log_dir = reader.path(entry),
             "max_processes" => server.max_processes = reader.integer(entry, 1..=1_000_000),
+            "limits" => server.limits = limits(reader, entry),
             key => reader.problem(entry.key_place, keys::SERVER.unknown(key)),
         }
     }
     server
 }
 
-fn listen(reader: &mut Reader, entry: Entry<'_>) -> Vec<Listen> {
-    const WANTED: &str = "an address, like 127.0.0.1:4730, or a list of them";
-    let mut addresses: Vec<Listen> = Vec::new();
-    for entry in reader.one_or_more(entry, WANTED).unwrap_or_default() {
-        let Some(text) = reader.text(entry, WANTED) else {
+fn limits(reader: &mut Reader, section: Entry<'_>) -> ServerLimits {
+    let mut limits = ServerLimits::default();
+    for entry in reader
+        .entries(section, "{connections: 20000}")
+        .unwrap_or_default()
+    {
+        match entry.key {
+            "connections" => limits.connections = reader.integer(entry, 1..=100_000_000),
+            "packet_size" => limits.packet_size = reader.size(entry, 1 << 10..=1 << 31),
+            "mailbox" => limits.mailbox = reader.size(entry, 1 << 10..=1 << 40),
+            "buffers" => limits.buffers = reader.size(entry, 1 << 10..=1 << 50),
+            "queued_bytes" => limits.queued_bytes = reader.size(entry, 1 << 10..=1 << 50),
+            "queue_length" => limits.queue_length = reader.integer(entry, 0..=4_000_000_000),
+            key => reader.problem(entry.key_place, keys::SERVER_LIMITS.unknown(key)),
+        }
+    }
+    limits
+}
+
+/// What is spoken at the addresses of a list.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wire {
+    Plain,
+    Tls,
+}
+
+fn listen(reader: &mut Reader, entry: Entry<'_>, wire: Wire) -> Vec<Address> {
+    let port = match wire {
+        Wire::Plain => DEFAULT_PORT,
+        Wire::Tls => DEFAULT_TLS_PORT,
+    };
+    let wanted = format!("an address, like 127.0.0.1:{port}, or a list of them");
+    let mut addresses: Vec<Address> = Vec::new();
+    for entry in reader.one_or_more(entry, &wanted).unwrap_or_default() {
+        let Some(text) = reader.text(entry, &wanted) else {
             continue;
         };
-        match text.parse::<Listen>() {
-            // Port 0 is whatever is free, twice if asked twice.
-            Ok(Listen::Tcp(host, port))
-                if port != 0 && addresses.contains(&Listen::Tcp(host.clone(), port)) =>
-            {
-                reader.problem(entry.place(), format!("{} is listed twice", quote(&text)));
+        let address = match Address::parse(&text, Some(port)) {
+            Ok(address) => address,
+            Err(error) => {
+                reader.problem(entry.place(), format!("\"listen\": {error}"));
+                continue;
             }
-            Ok(Listen::Unix(path)) if addresses.contains(&Listen::Unix(path.clone())) => {
-                reader.problem(entry.place(), format!("{} is listed twice", quote(&text)));
+        };
+        let refusal = match (wire, &address) {
+            (Wire::Plain, Address::Tls(..)) => Some("stands under \"tls\", in its \"listen\""),
+            (Wire::Tls, Address::Unix(_)) => {
+                Some("needs no TLS: nobody can listen in on a Unix socket")
             }
-            Ok(address) => addresses.push(address),
-            Err(error) => reader.problem(entry.place(), format!("\"listen\": {error}")),
+            (Wire::Plain | Wire::Tls, _) => None,
+        };
+        let address = match wire {
+            Wire::Plain => address,
+            Wire::Tls => address.encrypted(),
+        };
+        // Port 0 is whatever is free, twice if asked twice.
+        let is_known = address.port() != Some(0) && addresses.contains(&address);
+        match refusal.or(is_known.then_some("is listed twice")) {
+            Some(refusal) => reader.problem(entry.place(), format!("{} {refusal}", quote(&text))),
+            None => addresses.push(address),
         }
     }
     addresses
+}
+
+fn tls(reader: &mut Reader, section: Entry<'_>) -> Option<Tls> {
+    let mut addresses = Vec::new();
+    let (mut cert, mut key, mut client_ca) = (None, None, None);
+    for entry in reader.entries(section, "{cert: server.crt, key: server.key}")? {
+        let mut path = || reader.path(entry).map(|path| (path, entry.place()));
+        match entry.key {
+            "listen" => addresses = listen(reader, entry, Wire::Tls),
+            "cert" => cert = path(),
+            "key" => key = path(),
+            "client_ca" => client_ca = path(),
+            key => reader.problem(entry.key_place, keys::TLS.unknown(key)),
+        }
+    }
+    for (key, what) in [
+        ("cert", "the server's certificate"),
+        ("key", "its private key"),
+    ] {
+        if !has_key(section.node, |other| other == key) {
+            let message = format!("\"tls\" needs \"{key}\", the PEM file of {what}");
+            reader.problem(section.key_place, message);
+        }
+    }
+    if addresses.is_empty() {
+        addresses.push(Address::local_tls());
+    }
+    let ((cert, cert_place), (key, key_place)) = (cert?, key?);
+    let (client_ca, ca_place) = client_ca.unzip();
+    Some(Tls {
+        listen: addresses,
+        files: PemFiles {
+            cert,
+            key,
+            client_ca,
+        },
+        places: PemPlaces {
+            cert: cert_place,
+            key: key_place,
+            client_ca: ca_place.unwrap_or(section.key_place),
+        },
+    })
 }

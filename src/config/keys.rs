@@ -28,20 +28,56 @@ pub(super) const TOP: Section = Section {
 
 pub(super) const SERVER: Section = Section {
     name: "\"server\"",
-    known: &["listen", "state_dir", "log_dir", "max_processes"],
-    later: &[
-        "durable",
-        "exit_on_failure",
-        "http",
-        "limits",
-        "priority",
+    known: &[
+        "listen",
         "tls",
+        "state_dir",
+        "log_dir",
+        "max_processes",
+        "limits",
     ],
+    later: &["durable", "exit_on_failure", "http", "priority"],
     synonyms: &[
         ("address", "listen"),
         ("bind", "listen"),
         ("host", "listen"),
         ("port", "listen"),
+        ("ssl", "tls"),
+    ],
+};
+
+pub(super) const SERVER_LIMITS: Section = Section {
+    name: "the \"limits\" of \"server\"",
+    known: &[
+        "connections",
+        "packet_size",
+        "mailbox",
+        "buffers",
+        "queued_bytes",
+        "queue_length",
+    ],
+    later: &[],
+    synonyms: &[
+        ("clients", "connections"),
+        ("max_connections", "connections"),
+        ("max_queue", "queue_length"),
+        ("maxqueue", "queue_length"),
+        ("memory", "queued_bytes"),
+        ("queue", "queue_length"),
+    ],
+};
+
+pub(super) const TLS: Section = Section {
+    name: "\"tls\"",
+    known: &["listen", "cert", "key", "client_ca"],
+    later: &[],
+    synonyms: &[
+        ("address", "listen"),
+        ("ca", "client_ca"),
+        ("cacert", "client_ca"),
+        ("certificate", "cert"),
+        ("port", "listen"),
+        ("private_key", "key"),
     ],
 };
 
@@ -69,6 +105,7 @@ pub(super) const POOL: Section = Section {
         "stop_signal",
         "stop_timeout",
         "restart",
+        "priority",
         "scale",
         "log",
     ],
@@ -78,7 +115,6 @@ pub(super) const POOL: Section = Section {
         "drain_timeout",
         "exit_on_failure",
         "max_memory",
-        "priority",
         "retries",
         "retry_delay",
         "timeout",
@@ -98,6 +134,7 @@ pub(super) const POOL: Section = Section {
         ("startsecs", "start_timeout"),
         ("stopwaitsecs", "stop_timeout"),
         ("workers", "count"),
+        ("weight", "priority"),
         ("working_dir", "cwd"),
         ("working_directory", "cwd"),
     ],
@@ -116,9 +153,13 @@ pub(super) const LIMITS: Section = Section {
 
 pub(super) const SCALE: Section = Section {
     name: "\"scale\"",
-    known: &["target_wait", "down_after"],
-    later: &["headroom", "reserve"],
-    synonyms: &[],
+    known: &["target_wait", "service_level", "down_after", "step"],
+    later: &["headroom", "reserve", "schedule"],
+    synonyms: &[
+        ("cooldown", "down_after"),
+        ("keepalive", "down_after"),
+        ("percentile", "service_level"),
+    ],
 };
 
 pub(super) const LOG: Section = Section {
@@ -129,7 +170,16 @@ pub(super) const LOG: Section = Section {
 };
 
 /// Every kind of map.
-pub(super) const ALL: [&Section; 6] = [&TOP, &SERVER, &POOL, &LIMITS, &SCALE, &LOG];
+pub(super) const ALL: [&Section; 8] = [
+    &TOP,
+    &SERVER,
+    &SERVER_LIMITS,
+    &TLS,
+    &POOL,
+    &LIMITS,
+    &SCALE,
+    &LOG,
+];
 
 impl Section {
     /// The sentence about a key that this section does not have.
@@ -210,11 +260,14 @@ mod tests {
             (&POOL, "listen"),
             (&POOL, "x"),
             (&POOL, ""),
-            (&SERVER, "limits"),
+            (&SERVER, "durable"),
             (&SERVER, "port"),
             (&LOG, "file"),
             (&LOG, "kept"),
             (&LIMITS, "memlock"),
+            (&SERVER, "ssl"),
+            (&TLS, "certificate"),
+            (&TLS, "ciphers"),
             (&TOP, "funtions"),
             (&TOP, "include"),
             (&TOP, "wor\nkers"),

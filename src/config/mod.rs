@@ -8,11 +8,11 @@
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod address;
 mod brackets;
 mod check;
 mod command;
 mod keys;
-mod listen;
 mod pool;
 mod problem;
 mod read;
@@ -22,12 +22,13 @@ mod tests;
 mod tree;
 pub mod units;
 
-pub use listen::ListenError;
+pub use address::{Address, AddressError, DEFAULT_PORT, DEFAULT_TLS_PORT};
 pub use problem::{Problem, Problems};
 pub use schema::{
-    Command, Config, DEFAULT_PORT, Limits, Listen, Log, NoSignal, Pool, Restart, Scale, Server,
-    Signal,
+    Command, Config, Limits, Log, NoSignal, PemFiles, PemPlaces, Pool, Restart, Scale, Server,
+    ServerLimits, Signal, Tls,
 };
+pub use tree::Place;
 
 /// Reads a configuration. `file` is how the messages name it, `env` gives the variables that `cmd` and `run` may use.
 ///

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use indexmap::IndexMap;
 
-/// Gearman's port.
-pub const DEFAULT_PORT: u16 = 4730;
+use super::address::Address;
+use super::tree::Place;
 
 /// A whole file.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -23,22 +23,79 @@ pub struct Config {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Server {
     /// Where the job server listens; empty is the default, `127.0.0.1:4730`.
-    pub listen: Vec<Listen>,
+    pub listen: Vec<Address>,
+    /// Where and how TLS is spoken, besides.
+    pub tls: Option<Tls>,
     /// Where the daemon keeps its lock, its control socket and its logs. Relative to the file.
     pub state_dir: Option<PathBuf>,
     /// Where the workers' output goes; `<state_dir>/logs` by default. Relative to the file.
     pub log_dir: Option<PathBuf>,
     /// No more processes than this in all pools together.
     pub max_processes: Option<u32>,
+    /// What peers may take.
+    pub limits: ServerLimits,
 }
 
-/// An address to listen on.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Listen {
-    /// A host name or address, and a port.
-    Tcp(String, u16),
-    /// A Unix socket's path, written `unix:/path`.
-    Unix(PathBuf),
+/// `server.limits:`, what clients and workers may take of this machine; `None` is the default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ServerLimits {
+    /// Connections at once.
+    pub connections: Option<usize>,
+    /// The longest packet, in bytes.
+    pub packet_size: Option<u64>,
+    /// What waits for one peer that does not read, in bytes.
+    pub mailbox: Option<u64>,
+    /// What is kept for all peers that do not read, or send half a packet, in bytes.
+    pub buffers: Option<u64>,
+    /// What all jobs may take, in bytes.
+    pub queued_bytes: Option<u64>,
+    /// Jobs of one function.
+    pub queue_length: Option<u32>,
+}
+
+impl ServerLimits {
+    /// Takes what this does not say from `other`.
+    pub fn or(self, other: ServerLimits) -> ServerLimits {
+        ServerLimits {
+            connections: self.connections.or(other.connections),
+            packet_size: self.packet_size.or(other.packet_size),
+            mailbox: self.mailbox.or(other.mailbox),
+            buffers: self.buffers.or(other.buffers),
+            queued_bytes: self.queued_bytes.or(other.queued_bytes),
+            queue_length: self.queue_length.or(other.queue_length),
+        }
+    }
+}
+
+/// `server.tls:`, a listener of its own that speaks TLS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// Where it listens, each an [`Address::Tls`]. Never empty; `127.0.0.1:4731` unless said otherwise.
+    pub listen: Vec<Address>,
+    /// What it shows, and asks for.
+    pub files: PemFiles,
+    /// Where the file names them, for what is found wrong with them later.
+    pub places: PemPlaces,
+}
+
+/// The PEM files of TLS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PemFiles {
+    /// The server's certificate, and after it those between it and its CA. Relative to the file.
+    pub cert: PathBuf,
+    /// Its private key. Relative to the file.
+    pub key: PathBuf,
+    /// The CA that has to have signed the clients' certificates; without it none are asked for. Relative to the file.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// Where the file names its [`PemFiles`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the fields of PemFiles")]
+pub struct PemPlaces {
+    pub cert: Place,
+    pub key: Place,
+    pub client_ca: Place,
 }
 
 /// One entry of `functions:`, a pool of processes of one command.
@@ -84,6 +141,8 @@ pub struct Pool {
     pub restart: Restart,
     /// When the pool grows and shrinks.
     pub scale: Scale,
+    /// Its weight where `server.max_processes` does not give every pool what it wants.
+    pub priority: u32,
     /// Its log files.
     pub log: Log,
 }
@@ -188,10 +247,16 @@ pub struct Limits {
 /// When a pool grows and shrinks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scale {
+    /// `scale: off`: it has `min` processes, whatever waits.
+    pub off: bool,
     /// How long a job should wait at most; learned from the jobs when not said.
     pub target_wait: Option<Duration>,
-    /// How long the need must have been lower before processes are stopped.
-    pub down_after: Duration,
+    /// The per cent of the jobs that are to wait no longer than that, where starting a process takes long.
+    pub service_level: u32,
+    /// How long the need must have been lower before processes are stopped; learned when not said.
+    pub down_after: Option<Duration>,
+    /// How many of its processes may be starting at once.
+    pub step: Option<u32>,
 }
 
 /// A pool's log files.
@@ -210,8 +275,11 @@ pub struct Log {
 impl Default for Scale {
     fn default() -> Scale {
         Scale {
+            off: false,
             target_wait: None,
-            down_after: Duration::from_secs(30),
+            service_level: 95,
+            down_after: None,
+            step: None,
         }
     }
 }
@@ -251,6 +319,7 @@ impl Pool {
             stop_timeout: Duration::from_secs(30),
             restart: Restart::Always,
             scale: Scale::default(),
+            priority: 1,
             log: Log::default(),
         }
     }
@@ -267,6 +336,7 @@ impl Pool {
             stop_signal: Signal::Term,
             restart: Restart::Always,
             scale: Scale::default(),
+            priority: 1,
             ..pool.clone()
         };
         neutral(self) == neutral(other)

@@ -67,9 +67,11 @@ fn every_option() {
     let text = r#"
 server:
   listen: ["127.0.0.1:4730", "[::1]:4730", 4731, "unix:/run/gearpool.sock"]
+  tls: {listen: ["0.0.0.0", "tls://[::1]:99", 4732], cert: a.crt, key: a.key, client_ca: ca.crt}
   state_dir: state
   log_dir: /var/log/gearpool
   max_processes: 200
+  limits: {connections: 20000, packet_size: 1MiB, mailbox: 2M, buffers: 1G, queued_bytes: 4GiB, queue_length: 0}
 functions:
   a:
     cmd: "a ${HOME} {slot}"
@@ -90,7 +92,8 @@ functions:
     stop_signal: sigusr1
     stop_timeout: 0
     restart: on-failure
-    scale: {target_wait: 250ms, down_after: 1m30s}
+    priority: 5
+    scale: {target_wait: 250ms, service_level: 99, down_after: 1m30s, step: 4}
     log: {max_size: 1G, keep: 0, timestamps: yes, max_line: 64k}
 "#;
     let config = read(text);
@@ -98,14 +101,48 @@ functions:
         config.server,
         Server {
             listen: vec![
-                Listen::Tcp("127.0.0.1".into(), 4730),
-                Listen::Tcp("::1".into(), 4730),
-                Listen::Tcp("127.0.0.1".into(), 4731),
-                Listen::Unix("/run/gearpool.sock".into()),
+                Address::Tcp("127.0.0.1".into(), 4730),
+                Address::Tcp("::1".into(), 4730),
+                Address::Tcp("127.0.0.1".into(), 4731),
+                Address::Unix("/run/gearpool.sock".into()),
             ],
+            tls: Some(Tls {
+                listen: vec![
+                    Address::Tls("0.0.0.0".into(), 4731),
+                    Address::Tls("::1".into(), 99),
+                    Address::Tls("127.0.0.1".into(), 4732),
+                ],
+                files: PemFiles {
+                    cert: "a.crt".into(),
+                    key: "a.key".into(),
+                    client_ca: Some("ca.crt".into()),
+                },
+                places: PemPlaces {
+                    cert: Place {
+                        line: 4,
+                        column: 60,
+                    },
+                    key: Place {
+                        line: 4,
+                        column: 72,
+                    },
+                    client_ca: Place {
+                        line: 4,
+                        column: 90,
+                    },
+                },
+            }),
             state_dir: Some("state".into()),
             log_dir: Some("/var/log/gearpool".into()),
             max_processes: Some(200),
+            limits: ServerLimits {
+                connections: Some(20_000),
+                packet_size: Some(1 << 20),
+                mailbox: Some(2 << 20),
+                buffers: Some(1 << 30),
+                queued_bytes: Some(4 << 30),
+                queue_length: Some(0),
+            },
         }
     );
     let vars = [
@@ -141,9 +178,13 @@ functions:
         stop_signal: Signal::Usr1,
         stop_timeout: Duration::ZERO,
         restart: Restart::OnFailure,
+        priority: 5,
         scale: Scale {
             target_wait: Some(Duration::from_millis(250)),
-            down_after: Duration::from_secs(90),
+            down_after: Some(Duration::from_secs(90)),
+            service_level: 99,
+            step: Some(4),
+            off: false,
         },
         log: Log {
             max_size: 1 << 30,
@@ -329,9 +370,15 @@ fn messages() {
         // The server.
         "server: 4730",
         "server: {listen: [], state_dir: '', log_dir: [x], max_processes: 0}",
-        "server: {listen: '::1', http: 80, lisen: x, port: 1}",
+        "server: {listen: '::1:4730', http: 80, lisen: x, port: 1}",
         "server: {listen: [1, 1, host:x, {a: 1}]}",
         "server: {listen: [unix:/a, unix:/a, '*:1']}",
+        "server: {listen: tls://a}",
+        "server: {tls: 4731}",
+        "server: {tls: {}}",
+        "server: {tls: {certificate: a, key: []}}",
+        "server: {tls: {cert: a, key: b, listen: [unix:/a, a, tls://a, a:b], ciphers: all}}",
+        "server: {ssl: {cert: a, key: b}}",
         // Names.
         "a/b: x\n..: x\n-a: x\n'a b': x\n'': x\n\"a\\tb\": x\n\"a\\u0001\": x\n\"a\\0\": x\n",
         "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa: x",
@@ -563,6 +610,8 @@ fn every_key_of_the_table_is_read() {
         "the top of the file" => format!("server: {{}}\n{key}: []"),
         "\"server\"" => format!("server: {{{key}: {{}}}}"),
         "a function" => format!("defaults: {{{key}: 5}}"),
+        "the \"limits\" of \"server\"" => format!("server: {{limits: {{{key}: []}}}}"),
+        "\"tls\"" => format!("server: {{tls: {{{key}: []}}}}"),
         "\"limits\"" => format!("defaults: {{limits: {{{key}: []}}}}"),
         "\"scale\"" => format!("defaults: {{scale: {{{key}: []}}}}"),
         "\"log\"" => format!("defaults: {{log: {{{key}: []}}}}"),

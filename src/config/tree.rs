@@ -22,11 +22,13 @@ const MAX_NODES: usize = 50_000;
 /// Those, and their ends, that aliases repeat.
 const MAX_REPEATED: usize = 20_000;
 
-/// A line and a column, both from 1; the column counts characters.
+/// Where something is in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
-    pub(super) line: u64,
-    pub(super) column: u64,
+pub struct Place {
+    /// From 1.
+    pub line: u64,
+    /// In characters, from 1.
+    pub column: u64,
 }
 
 /// A value and where it is.

@@ -11,7 +11,9 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::{tcp, unix};
 
 use super::hub::{Hub, LINGER, Received, Touched};
-use super::peer::{BUSY_MAILBOX, Peer};
+use super::limits::{Place, Share};
+use super::peer::Peer;
+use crate::tls::wire::Incoming;
 
 /// How much one read takes.
 const READ: usize = 64 << 10;
@@ -20,6 +22,8 @@ thread_local! {
     /// What a read brings is handed over before the task waits again, so that all connections of a thread share this buffer and an
     /// idle one has none.
     static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; READ]);
+    /// What one read meant, of a connection with TLS.
+    static PLAIN: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 /// The half of a socket that is read.
@@ -30,13 +34,31 @@ pub enum ReadHalf {
     Unix(unix::OwnedReadHalf),
 }
 
-/// Serves a connection until it ends.
-pub async fn serve(hub: Arc<Hub>, peer: Arc<Peer>, socket: ReadHalf) {
+/// What is spoken on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wire {
+    /// Gearman's protocol.
+    Plain,
+    /// The same in TLS; the peer has it.
+    Tls,
+}
+
+/// Serves a connection until it ends. `early` is what has been read of it already.
+pub async fn serve(
+    hub: Arc<Hub>,
+    peer: Arc<Peer>,
+    socket: ReadHalf,
+    wire: Wire,
+    early: Vec<u8>,
+    place: Place,
+) {
     let mut conn = Conn {
+        share: hub.bounds().share(),
         hub,
         peer,
         socket,
-        partial: Vec::new(),
+        wire,
+        partial: early,
         need: 1,
         touched: Touched::default(),
     };
@@ -45,16 +67,20 @@ pub async fn serve(hub: Arc<Hub>, peer: Arc<Peer>, socket: ReadHalf) {
     // a peer that has only closed its own direction still gets what it asked for
     let _ = tokio::time::timeout(LINGER, conn.say_goodbye()).await;
     tracing::debug!(peer = %conn.peer.address, "disconnected");
+    drop(place);
 }
 
 struct Conn {
     hub: Arc<Hub>,
     peer: Arc<Peer>,
     socket: ReadHalf,
+    wire: Wire,
     /// The beginning of a frame whose end has not come yet.
     partial: Vec<u8>,
     /// How many bytes of it are needed before it is worth looking again.
     need: usize,
+    /// What the peer takes of what all slow ones may: its part of a frame.
+    share: Share,
     touched: Touched,
 }
 
@@ -67,6 +93,11 @@ enum Next {
 impl Conn {
     async fn read_all(&mut self) {
         let peer = Arc::clone(&self.peer);
+        if self.wire == Wire::Tls
+            && (matches!(self.take_partial(), Next::End) || matches!(self.decrypt(&[]), Next::End))
+        {
+            return;
+        }
         loop {
             let read = tokio::select! {
                 biased;
@@ -94,7 +125,7 @@ impl Conn {
             if !state.is_full {
                 return Next::Read;
             }
-            let written = match state.waiting > BUSY_MAILBOX {
+            let written = match state.is_busy {
                 true => peer.write_when_ready().await,
                 false => tokio::select! {
                     written = peer.write_when_ready() => written,
@@ -116,7 +147,13 @@ impl Conn {
         BUFFER.with_borrow_mut(|buffer| {
             let mut into = ReadBuf::new(buffer);
             ready!(self.socket.poll_read(cx, &mut into))?;
-            Poll::Ready(Ok(self.take(into.filled())))
+            let bytes = into.filled();
+            Poll::Ready(Ok(match self.wire {
+                Wire::Plain => self.take(bytes),
+                // the end without TLS's own: nothing is cut that could be mistaken for whole, since a frame has its length in front
+                Wire::Tls if bytes.is_empty() => Next::End,
+                Wire::Tls => self.decrypt(bytes),
+            }))
         })
     }
 
@@ -124,12 +161,14 @@ impl Conn {
     /// can overtake the last answer.
     async fn say_goodbye(&mut self) {
         let peer = Arc::clone(&self.peer);
-        while peer.state().waiting > 0 {
-            if peer.write_when_ready().await.is_err() {
-                return;
+        for say_end in [Peer::end_tls, Peer::end_writing] {
+            while !peer.state().is_empty {
+                if peer.write_when_ready().await.is_err() {
+                    return;
+                }
             }
+            say_end(&peer);
         }
-        peer.end_writing();
         loop {
             let read = poll_fn(|cx| {
                 BUFFER.with_borrow_mut(|buffer| {
@@ -144,6 +183,23 @@ impl Conn {
         }
     }
 
+    #[cold]
+    fn decrypt(&mut self, bytes: &[u8]) -> Next {
+        PLAIN.with_borrow_mut(|plain| {
+            plain.clear();
+            let incoming = self.peer.decrypt(bytes, plain);
+            let next = match plain.as_slice() {
+                [] => Next::Read,
+                plain => self.take(plain),
+            };
+            match incoming {
+                Incoming::Open => next,
+                Incoming::Ended => Next::End,
+            }
+        })
+    }
+
+    #[inline]
     fn take(&mut self, bytes: &[u8]) -> Next {
         if bytes.is_empty() {
             return Next::End;
@@ -153,14 +209,28 @@ impl Conn {
                 Received::Used { used, need } => {
                     self.partial.extend_from_slice(&bytes[used..]);
                     self.need = need;
-                    Next::Read
+                    self.account()
                 }
                 Received::Hopeless => Next::End,
             };
         }
         self.partial.extend_from_slice(bytes);
-        if self.partial.len() < self.need {
+        self.take_partial()
+    }
+
+    /// Counts what is kept of a frame that is not whole, and ends the connection if all such have too much. It grows with what has
+    /// come, whatever length was declared.
+    fn account(&mut self) -> Next {
+        if self.share.hold(self.partial.len()) {
             return Next::Read;
+        }
+        tracing::warn!(peer = %self.peer.address, bytes = self.partial.len(), limit = "buffers", "closing a connection whose peer sends half a packet");
+        Next::End
+    }
+
+    fn take_partial(&mut self) -> Next {
+        if self.partial.len() < self.need {
+            return self.account();
         }
         match self
             .hub
@@ -170,7 +240,7 @@ impl Conn {
                 self.partial.drain(..used);
                 self.partial.shrink_to(READ.min(self.partial.len()));
                 self.need = need;
-                Next::Read
+                self.account()
             }
             Received::Hopeless => Next::End,
         }

@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{self, Config, Pool, Server};
+use super::settings::LoadedFile;
+use crate::config::{self, Config, Pool, Problem, Problems, Server, Tls};
 use crate::pools::{Caps, Plan};
 use crate::sys::reason;
+use crate::tls::{self, Identity, Pem};
 
 /// Why a configuration cannot be used, as the operator should read it.
 #[derive(Debug, thiserror::Error)]
@@ -25,14 +27,24 @@ pub enum FileError {
     Problems(config::Problems),
 }
 
-/// Reads a file. Relative paths in it are relative to its folder.
+/// Reads a file, and the certificates that it names. Relative paths in it are relative to its folder.
 ///
 /// # Errors
 /// A [`FileError`]; for a file that can be read, with all of its problems.
-pub fn read(path: &Path) -> Result<(String, Config), FileError> {
-    let text = text(path)?;
+pub fn read(path: &Path) -> Result<LoadedFile, FileError> {
+    load(path, text(path)?)
+}
+
+fn load(path: &Path, text: String) -> Result<LoadedFile, FileError> {
     let config = parse(path, &text)?;
-    Ok((text, config))
+    let tls = config.server.tls.as_ref();
+    let tls = tls.map(|tls| identity(path, tls)).transpose()?;
+    Ok(LoadedFile {
+        path: path.to_owned(),
+        text,
+        config,
+        tls,
+    })
 }
 
 fn text(path: &Path) -> Result<String, FileError> {
@@ -59,6 +71,11 @@ pub fn parse(path: &Path, text: &str) -> Result<Config, FileError> {
             *path = folder.join(&path);
         }
     };
+    if let Some(Tls { files, .. }) = &mut config.server.tls {
+        files.cert = folder.join(&files.cert);
+        files.key = folder.join(&files.key);
+        join(&mut files.client_ca);
+    }
     join(&mut config.server.state_dir);
     join(&mut config.server.log_dir);
     for pool in config.pools.values_mut() {
@@ -66,6 +83,30 @@ pub fn parse(path: &Path, text: &str) -> Result<Config, FileError> {
         join(&mut pool.env_file);
     }
     Ok(config)
+}
+
+/// Reads the certificates. What is wrong with them is wrong where the file names them.
+fn identity(path: &Path, tls: &Tls) -> Result<Identity, FileError> {
+    tls::server(&tls.files).map_err(|problems| {
+        let problems = problems.into_iter().map(|problem| {
+            let place = match problem.pem {
+                Pem::Cert => tls.places.cert,
+                Pem::Key => tls.places.key,
+                Pem::Ca => tls.places.client_ca,
+            };
+            Problem {
+                line: place.line,
+                column: place.column,
+                message: problem.message,
+            }
+        });
+        let mut problems: Vec<_> = problems.collect();
+        problems.sort();
+        FileError::Problems(Problems {
+            file: path.display().to_string(),
+            problems,
+        })
+    })
 }
 
 /// The file as it stands in the daemon.
@@ -89,6 +130,8 @@ pub(super) enum Reading {
         plan: Plan,
         /// But for the keys that take effect at the next start.
         later: Vec<&'static str>,
+        /// What its `server.tls` names, as it is now.
+        tls: Option<Identity>,
     },
     /// It is wrong; the old one stays in force.
     Wrong(String),
@@ -154,13 +197,13 @@ impl ConfigFile {
     /// though the file may change at any moment.
     fn judge(&mut self, text: Result<String, FileError>) -> Reading {
         self.seen = text.as_deref().unwrap_or_default().to_owned();
-        match text.and_then(|text| parse(&self.path, &text)) {
-            Ok(config) => {
+        match text.and_then(|text| load(&self.path, text)) {
+            Ok(LoadedFile { config, tls, .. }) => {
                 let pools: Vec<_> = config.pools.into_values().map(Arc::new).collect();
                 let plan = Plan::between(&self.pools, &pools);
                 let later = fixed_at_the_start(&self.server, &config.server);
                 (self.server, self.pools, self.error) = (config.server, pools, None);
-                Reading::New { plan, later }
+                Reading::New { plan, later, tls }
             }
             Err(error) => {
                 let error = error.to_string();
@@ -175,14 +218,24 @@ impl ConfigFile {
 fn fixed_at_the_start(old: &Server, new: &Server) -> Vec<&'static str> {
     let Server {
         listen,
+        tls,
         state_dir,
         log_dir,
         max_processes: _,
+        limits,
     } = new;
+    let place = |tls: &Option<Tls>| tls.as_ref().map(|tls| tls.listen.clone());
+    let (new_place, old_place) = (place(tls), place(&old.tls));
+    let tls_key = match new_place.is_some() == old_place.is_some() {
+        true => "server.tls.listen",
+        false => "server.tls",
+    };
     let keys = [
         ("server.listen", *listen == old.listen),
+        (tls_key, new_place == old_place),
         ("server.state_dir", *state_dir == old.state_dir),
         ("server.log_dir", *log_dir == old.log_dir),
+        ("server.limits", *limits == old.limits),
     ];
     let changed = keys.into_iter().filter(|(_, is_same)| !is_same);
     changed.map(|(key, _)| key).collect()

@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, mpsc};
 
+use super::limits::Bounds;
 use super::peer::Peer;
 use super::trace;
 use crate::jobs::{self, ConnId, JobServer, Notice, Options};
-use crate::proto::{Decoded, decode};
+use crate::proto::{Decoded, decode_within};
 use crate::time::Time;
 
 /// No deadline is armed.
@@ -34,6 +35,7 @@ pub enum Signal {
 
 /// The job server and the mailboxes of its peers.
 pub struct Hub {
+    bounds: Arc<Bounds>,
     core: Mutex<Core>,
     start: Instant,
     signals: mpsc::UnboundedSender<Signal>,
@@ -68,8 +70,13 @@ pub enum Received {
 
 impl Hub {
     /// A hub without connections. What it has to tell about them goes to `signals`.
-    pub fn new(options: Options, signals: mpsc::UnboundedSender<Signal>) -> Hub {
+    pub fn new(
+        options: Options,
+        bounds: Arc<Bounds>,
+        signals: mpsc::UnboundedSender<Signal>,
+    ) -> Hub {
         Hub {
+            bounds,
             core: Mutex::new(Core {
                 server: JobServer::new(options),
                 peers: HashMap::default(),
@@ -80,6 +87,11 @@ impl Hub {
             armed: AtomicU64::new(NEVER),
             timer: Notify::new(),
         }
+    }
+
+    /// What peers may take, and have taken.
+    pub fn bounds(&self) -> &Arc<Bounds> {
+        &self.bounds
     }
 
     /// The moment, as the pure modules count.
@@ -108,7 +120,7 @@ impl Hub {
         let mut core = self.lock();
         let mut used = 0;
         let received = loop {
-            match decode(&bytes[used..]) {
+            match decode_within(&bytes[used..], self.bounds.limits.packet_size) {
                 Ok(Decoded::Frame(frame, length)) => {
                     trace::received(peer, &frame);
                     core.server.receive(now, peer.id, frame);
@@ -153,6 +165,14 @@ impl Hub {
     pub fn close(&self, conn: ConnId) {
         if let Some(peer) = self.peer(conn) {
             peer.close();
+        }
+    }
+
+    /// The daemon ends: peers with TLS are told, so that they do not take it for a connection that somebody has cut.
+    pub(super) fn say_goodbye(&self) {
+        let peers: Vec<_> = self.lock().peers.values().cloned().collect();
+        for peer in peers {
+            peer.end_tls();
         }
     }
 

@@ -2,21 +2,26 @@
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::ServerConnection;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::runtime::Handle;
 
-use super::conn::{ReadHalf, serve};
+use super::conn::{ReadHalf, Wire, serve};
 use super::hub::Hub;
+use super::limits::Place;
 use super::peer::{Origin, Peer, WriteHalf};
-use crate::config::Listen;
+use super::tls::{self, Certificates, Shaken};
+use crate::config::Address;
 use crate::jobs;
+use crate::proto::Response;
+use crate::sys::net;
 
 /// How long accepting rests after an error that a new try does not mend, such as no descriptor left.
 const REST: Duration = Duration::from_millis(200);
@@ -71,6 +76,8 @@ pub enum ListenError {
 pub enum Listener {
     /// TCP, and the address that it has.
     Tcp(std::net::TcpListener, SocketAddr),
+    /// The same for TLS.
+    Tls(std::net::TcpListener, SocketAddr),
     /// A Unix socket, and its path, which is removed in the end.
     Unix(StdUnixListener, PathBuf),
 }
@@ -80,25 +87,35 @@ impl Listener {
     ///
     /// # Errors
     /// A [`ListenError`] that names the address.
-    pub fn bind(listen: &Listen, options: SocketOptions) -> Result<Vec<Listener>, ListenError> {
+    pub fn bind(listen: &Address, options: SocketOptions) -> Result<Vec<Listener>, ListenError> {
         match listen {
-            Listen::Tcp(host, port) => {
-                let address = format!("{host}:{port}");
+            Address::Tcp(host, port) | Address::Tls(host, port) => {
+                let address = listen.to_string();
                 let resolved = (host.as_str(), *port).to_socket_addrs();
                 let resolved = resolved.map_err(|error| ListenError::Resolve {
                     address: address.clone(),
                     error,
                 })?;
                 let bound: Vec<_> = resolved
-                    .map(|to| bind_tcp(to, options).map_err(|error| refusal(to.to_string(), error)))
+                    .map(|to| {
+                        let bound = bind_tcp(to, options);
+                        let (socket, own) =
+                            bound.map_err(|error| refusal(to.to_string(), error))?;
+                        Ok(match listen.is_encrypted() {
+                            true => Listener::Tls(socket, own),
+                            false => Listener::Tcp(socket, own),
+                        })
+                    })
                     .collect();
-                // `localhost` may stand for ::1 too on a machine that has no IPv6: one address that works will do
-                match bound.iter().any(Result::is_ok) {
+                // `localhost` may stand for ::1 too on a machine that has no IPv6: one address that works will do. But one that
+                // somebody else has would be missed: half of the clients would speak to him.
+                let is_taken = |one: &Result<_, _>| matches!(one, Err(ListenError::InUse(_)));
+                match bound.iter().any(Result::is_ok) && !bound.iter().any(is_taken) {
                     true => Ok(bound.into_iter().flatten().collect()),
                     false => bound.into_iter().collect(),
                 }
             }
-            Listen::Unix(path) => {
+            Address::Unix(path) => {
                 let bound = bind_unix(path, options)
                     .map_err(|error| refusal(format!("unix:{}", path.display()), error))?;
                 Ok(vec![bound])
@@ -110,6 +127,7 @@ impl Listener {
     pub fn address(&self) -> String {
         match self {
             Listener::Tcp(_, address) => address.to_string(),
+            Listener::Tls(_, address) => format!("tls://{address}"),
             Listener::Unix(_, path) => format!("unix:{}", path.display()),
         }
     }
@@ -117,7 +135,7 @@ impl Listener {
     /// The port, of a TCP socket.
     pub fn port(&self) -> Option<u16> {
         match self {
-            Listener::Tcp(_, address) => Some(address.port()),
+            Listener::Tcp(_, address) | Listener::Tls(_, address) => Some(address.port()),
             Listener::Unix(..) => None,
         }
     }
@@ -125,7 +143,7 @@ impl Listener {
     /// The path, of a Unix socket.
     pub fn path(&self) -> Option<PathBuf> {
         match self {
-            Listener::Tcp(..) => None,
+            Listener::Tcp(..) | Listener::Tls(..) => None,
             Listener::Unix(_, path) => Some(path.clone()),
         }
     }
@@ -136,25 +154,47 @@ impl Listener {
         hub: Arc<Hub>,
         threads: Vec<Handle>,
         options: SocketOptions,
+        certificates: Arc<Certificates>,
     ) -> io::Result<()> {
         let mut turn = 0;
         let mut next = || {
             turn += 1;
             threads[turn % threads.len()].clone()
         };
+        let wire = match self {
+            Listener::Tls(..) => Wire::Tls,
+            Listener::Tcp(..) | Listener::Unix(..) => Wire::Plain,
+        };
         match self {
-            Listener::Tcp(listener, _) => {
+            Listener::Tcp(listener, _) | Listener::Tls(listener, _) => {
                 let listener = TcpListener::from_std(listener)?;
                 let mut troubles = Troubles::default();
                 loop {
                     match listener.accept().await {
                         Ok((stream, remote)) => {
-                            troubles.end();
+                            let Some(place) = troubles.place(&hub, &stream, wire) else {
+                                continue;
+                            };
                             prepare(&stream, options);
-                            if let Ok(stream) = stream.into_std() {
-                                let hub = Arc::clone(&hub);
-                                next().spawn(async move { serve_tcp(hub, stream, remote).await });
-                            }
+                            let Ok(stream) = stream.into_std() else {
+                                continue;
+                            };
+                            let hub = Arc::clone(&hub);
+                            match wire {
+                                Wire::Plain => {
+                                    next().spawn(serve_plain(hub, stream, remote, place))
+                                }
+                                Wire::Tls => {
+                                    let certificates = Arc::clone(&certificates);
+                                    next().spawn(serve_tls(
+                                        hub,
+                                        stream,
+                                        remote,
+                                        certificates,
+                                        place,
+                                    ))
+                                }
+                            };
                         }
                         Err(error) => troubles.rest_after(&error).await,
                     }
@@ -166,10 +206,12 @@ impl Listener {
                 loop {
                     match listener.accept().await {
                         Ok((stream, _)) => {
-                            troubles.end();
+                            let Some(place) = troubles.place(&hub, &stream, wire) else {
+                                continue;
+                            };
                             if let Ok(stream) = stream.into_std() {
                                 let hub = Arc::clone(&hub);
-                                next().spawn(async move { serve_unix(hub, stream).await });
+                                next().spawn(serve_unix(hub, stream, place));
                             }
                         }
                         Err(error) => troubles.rest_after(&error).await,
@@ -180,13 +222,45 @@ impl Listener {
     }
 }
 
-/// Errors of accept(2): said once, not once a try.
+/// What keeps connections from being accepted: said once, not once a try.
 #[derive(Default)]
 struct Troubles {
     is_told: bool,
 }
 
 impl Troubles {
+    /// A place for a connection that has been accepted; if there is none, it is told so and will be closed.
+    fn place(&mut self, hub: &Hub, stream: &impl AsFd, wire: Wire) -> Option<Place> {
+        let place = hub.bounds().place();
+        if place.is_some() {
+            self.end();
+            return place;
+        }
+        let connections = hub.bounds().limits.connections;
+        if !std::mem::replace(&mut self.is_told, true) {
+            tracing::error!(
+                connections,
+                "the limit of connections is reached: new ones are refused until others end; see --max-connections and server.limits"
+            );
+        }
+        let mut refusal = Vec::new();
+        match wire {
+            Wire::Plain => {
+                let text = format!("this server has {connections} connections, which is its limit");
+                Response::Error {
+                    code: b"TOO_MANY_CONNECTIONS",
+                    text: text.as_bytes(),
+                }
+                .encode(&mut refusal);
+            }
+            Wire::Tls => refusal.extend_from_slice(&tls::NO_ROOM),
+        }
+        // a new socket takes that much, and one that does not is closed all the same
+        let _ = net::send_now(stream.as_fd(), &refusal);
+        net::end_writing(stream.as_fd());
+        None
+    }
+
     async fn rest_after(&mut self, error: &io::Error) {
         // the peer was gone before it was accepted
         if error.kind() == io::ErrorKind::ConnectionAborted {
@@ -205,13 +279,43 @@ impl Troubles {
     }
 }
 
-async fn serve_tcp(hub: Arc<Hub>, stream: std::net::TcpStream, remote: SocketAddr) {
+async fn serve_plain(hub: Arc<Hub>, stream: std::net::TcpStream, remote: SocketAddr, place: Place) {
+    if let Ok(stream) = TcpStream::from_std(stream)
+        && let Ok((peer, read)) = meet(&hub, stream, remote, None)
+    {
+        serve(hub, peer, read, Wire::Plain, Vec::new(), place).await;
+    }
+}
+
+async fn serve_tls(
+    hub: Arc<Hub>,
+    stream: std::net::TcpStream,
+    remote: SocketAddr,
+    certificates: Arc<Certificates>,
+    place: Place,
+) {
     let Ok(stream) = TcpStream::from_std(stream) else {
         return;
     };
-    let Ok(local) = stream.local_addr() else {
+    // who listens for TLS has a certificate
+    let Some(config) = certificates.current() else {
         return;
     };
+    if let Some(Shaken { tls, early }) = tls::accept(&stream, remote, config).await
+        && let Ok((peer, read)) = meet(&hub, stream, remote, Some(tls))
+    {
+        serve(hub, peer, read, Wire::Tls, early, place).await;
+    }
+}
+
+/// Makes a TCP connection known to the job server.
+fn meet(
+    hub: &Hub,
+    stream: TcpStream,
+    remote: SocketAddr,
+    tls: Option<Box<ServerConnection>>,
+) -> io::Result<(Arc<Peer>, ReadHalf)> {
+    let local = stream.local_addr()?;
     let from = jobs::Peer {
         descriptor: stream.as_raw_fd(),
         address: remote.ip().to_canonical().to_string(),
@@ -224,13 +328,15 @@ async fn serve_tcp(hub: Arc<Hub>, stream: std::net::TcpStream, remote: SocketAdd
             remote.to_string(),
             Origin::Tcp { local, remote },
             WriteHalf::Tcp(write),
+            tls,
+            hub.bounds().share(),
         ))
     });
     tracing::debug!(peer = %peer.address, "connected");
-    serve(hub, peer, ReadHalf::Tcp(read)).await;
+    Ok((peer, ReadHalf::Tcp(read)))
 }
 
-async fn serve_unix(hub: Arc<Hub>, stream: std::os::unix::net::UnixStream) {
+async fn serve_unix(hub: Arc<Hub>, stream: std::os::unix::net::UnixStream, place: Place) {
     let Ok(stream) = UnixStream::from_std(stream) else {
         return;
     };
@@ -252,10 +358,20 @@ async fn serve_unix(hub: Arc<Hub>, stream: std::os::unix::net::UnixStream) {
             address,
             Origin::Unix { pid },
             WriteHalf::Unix(write),
+            None,
+            hub.bounds().share(),
         ))
     });
     tracing::debug!(peer = %peer.address, "connected");
-    serve(hub, peer, ReadHalf::Unix(read)).await;
+    serve(
+        hub,
+        peer,
+        ReadHalf::Unix(read),
+        Wire::Plain,
+        Vec::new(),
+        place,
+    )
+    .await;
 }
 
 fn prepare(stream: &TcpStream, options: SocketOptions) {
@@ -277,7 +393,10 @@ fn prepare(stream: &TcpStream, options: SocketOptions) {
     }
 }
 
-fn bind_tcp(address: SocketAddr, options: SocketOptions) -> io::Result<Listener> {
+fn bind_tcp(
+    address: SocketAddr,
+    options: SocketOptions,
+) -> io::Result<(std::net::TcpListener, SocketAddr)> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM.nonblocking().cloexec(),
@@ -291,7 +410,7 @@ fn bind_tcp(address: SocketAddr, options: SocketOptions) -> io::Result<Listener>
     socket.listen(options.backlog)?;
     let listener = std::net::TcpListener::from(socket);
     let address = listener.local_addr()?;
-    Ok(Listener::Tcp(listener, address))
+    Ok((listener, address))
 }
 
 fn bind_unix(path: &Path, options: SocketOptions) -> io::Result<Listener> {

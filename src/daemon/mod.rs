@@ -3,8 +3,11 @@
 pub mod conn;
 pub mod control;
 mod crew;
+mod demand;
 pub mod file;
+mod heap;
 pub mod hub;
+pub mod limits;
 pub mod listener;
 pub mod log;
 pub mod logs;
@@ -15,6 +18,7 @@ mod run;
 pub mod settings;
 mod snapshot;
 mod spawn;
+pub mod tls;
 mod trace;
 mod watch;
 

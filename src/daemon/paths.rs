@@ -3,7 +3,7 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
-use crate::config::{DEFAULT_PORT, Listen, Server};
+use crate::config::{Address, DEFAULT_PORT, Server};
 use crate::sys::user;
 
 /// The control socket's name in the state folder.
@@ -58,11 +58,8 @@ fn user_state(xdg: Option<PathBuf>, home: Option<PathBuf>) -> PathBuf {
     }
 }
 
-fn first_port(listen: &[Listen]) -> Option<u16> {
-    listen.iter().find_map(|listen| match listen {
-        Listen::Tcp(_, port) => Some(*port),
-        Listen::Unix(_) => None,
-    })
+fn first_port(listen: &[Address]) -> Option<u16> {
+    listen.iter().find_map(Address::port)
 }
 
 fn name(port: Option<u16>) -> String {
@@ -88,8 +85,8 @@ mod tests {
         let flag = Path::new("/flag");
         let mut server = Server {
             listen: vec![
-                Listen::Unix(PathBuf::from("/run/gearman.sock")),
-                Listen::Tcp("::1".to_owned(), 4731),
+                Address::Unix(PathBuf::from("/run/gearman.sock")),
+                Address::Tcp("::1".to_owned(), 4731),
             ],
             ..Server::default()
         };

@@ -1,19 +1,19 @@
 //! A peer's mailbox: what is to be written to its socket, and who writes it.
+//!
+//! What is in the mailbox is never encrypted; whoever writes the socket encrypts, a little ahead of what the socket takes.
 
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use rustls::ServerConnection;
 use tokio::net::{tcp, unix};
 use tokio::sync::Notify;
 
+use super::limits::Share;
 use crate::jobs::ConnId;
 use crate::sys::net;
-
-/// A peer that does not read has at most this many bytes kept for it; past it the connection is closed.
-pub const MAX_MAILBOX: usize = 128 << 20;
-
-/// A peer with more than this many bytes to read is not read from until it has caught up.
-pub const BUSY_MAILBOX: usize = 64 << 20;
+use crate::tls::wire::{self, Incoming};
 
 /// A mailbox's buffer is given back when it is larger than this and empty.
 const KEEP: usize = 16 << 10;
@@ -57,20 +57,22 @@ pub enum WriteHalf {
     Unix(unix::OwnedWriteHalf),
 }
 
-#[derive(Default)]
 struct Mailbox {
     bytes: Vec<u8>,
     /// So many of them have been written.
     written: usize,
     writer: Writer,
     is_closing: bool,
+    /// The connection's TLS, if it speaks TLS.
+    tls: Option<Box<ServerConnection>>,
+    /// What the peer takes of what all slow ones may: the waiting bytes while its socket is full.
+    share: Share,
 }
 
 /// Who writes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Writer {
     /// Whoever has put something in.
-    #[default]
     Anyone,
     /// The peer's own task, because the socket was full.
     Task,
@@ -79,14 +81,28 @@ enum Writer {
 }
 
 impl Peer {
-    /// A peer with an empty mailbox.
-    pub fn new(id: ConnId, address: String, origin: Origin, socket: WriteHalf) -> Peer {
+    /// A peer with an empty mailbox. With `tls` its handshake is done.
+    pub fn new(
+        id: ConnId,
+        address: String,
+        origin: Origin,
+        socket: WriteHalf,
+        tls: Option<Box<ServerConnection>>,
+        share: Share,
+    ) -> Peer {
         Peer {
             id,
             address,
             origin,
             socket,
-            mailbox: Mutex::default(),
+            mailbox: Mutex::new(Mailbox {
+                bytes: Vec::new(),
+                written: 0,
+                writer: Writer::Anyone,
+                is_closing: false,
+                tls,
+                share,
+            }),
             bell: Notify::new(),
         }
     }
@@ -96,14 +112,15 @@ impl Peer {
         let mut mailbox = self.lock();
         match mailbox.writer {
             Writer::Nobody => false,
-            Writer::Task | Writer::Anyone if mailbox.waiting() + bytes.len() > MAX_MAILBOX => {
-                tracing::warn!(peer = %self.address, bytes = mailbox.waiting(), "closing a connection whose peer does not read");
-                mailbox.break_off();
-                self.bell.notify_one();
+            Writer::Task | Writer::Anyone
+                if mailbox.waiting() + bytes.len() > mailbox.share.limits().mailbox =>
+            {
+                self.cut_off(&mut mailbox, "mailbox");
                 false
             }
             Writer::Task => {
                 mailbox.bytes.extend_from_slice(bytes);
+                self.account(&mut mailbox);
                 false
             }
             Writer::Anyone => {
@@ -116,25 +133,70 @@ impl Peer {
 
     /// Writes what the socket takes now; the rest is left to the peer's task.
     pub(super) fn flush(&self) {
-        let mut mailbox = self.lock();
+        self.write_now(&mut self.lock());
+    }
+
+    /// Counts what waits for a peer whose socket is full, and cuts it off if all of those have too much.
+    fn account(&self, mailbox: &mut Mailbox) {
+        let waiting = match mailbox.writer {
+            Writer::Task => mailbox.waiting(),
+            Writer::Anyone | Writer::Nobody => 0,
+        };
+        if !mailbox.share.hold(waiting) {
+            self.cut_off(mailbox, "buffers");
+        }
+    }
+
+    fn cut_off(&self, mailbox: &mut Mailbox, limit: &str) {
+        tracing::warn!(peer = %self.address, bytes = mailbox.waiting(), limit, "closing a connection whose peer does not read");
+        mailbox.break_off();
+        self.bell.notify_one();
+    }
+
+    #[inline]
+    fn write_now(&self, mailbox: &mut Mailbox) {
         if mailbox.writer != Writer::Anyone {
             return;
         }
-        while mailbox.waiting() > 0 {
-            match net::send_now(self.socket.as_fd(), &mailbox.bytes[mailbox.written..]) {
-                Ok(count) => mailbox.advance(count),
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                    mailbox.writer = Writer::Task;
-                    self.bell.notify_one();
-                    return;
-                }
-                Err(_) => {
-                    // the read side says the same in a moment, and ends the connection
-                    mailbox.break_off();
-                    self.bell.notify_one();
-                    return;
-                }
+        match mailbox.write(|bytes| net::send_now(self.socket.as_fd(), bytes)) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                mailbox.writer = Writer::Task;
+                self.bell.notify_one();
+                self.account(mailbox);
             }
+            Err(_) => {
+                // the read side says the same in a moment, and ends the connection
+                mailbox.break_off();
+                self.bell.notify_one();
+            }
+        }
+    }
+
+    /// Takes what the socket of a peer with TLS brought, and appends what it says to `plain`. An answer that TLS itself has to give is
+    /// written.
+    pub(super) fn decrypt(&self, bytes: &[u8], plain: &mut Vec<u8>) -> Incoming {
+        let mut mailbox = self.lock();
+        // a broken connection has lost its TLS
+        let Some(tls) = &mut mailbox.tls else {
+            return Incoming::Ended;
+        };
+        let received = wire::receive(tls, bytes, plain);
+        self.write_now(&mut mailbox);
+        received.unwrap_or_else(|error| {
+            tracing::debug!(peer = %self.address, %error, "closing a connection whose TLS makes no sense");
+            Incoming::Ended
+        })
+    }
+
+    /// Has TLS say that nothing more will come, if the mailbox is empty: what is in it would come too late.
+    pub(super) fn end_tls(&self) {
+        let mut mailbox = self.lock();
+        if mailbox.waiting() == 0
+            && let Some(tls) = &mut mailbox.tls
+        {
+            tls.send_close_notify();
+            self.write_now(&mut mailbox);
         }
     }
 
@@ -156,7 +218,8 @@ impl Peer {
             is_full: mailbox.writer == Writer::Task,
             is_closing: mailbox.is_closing,
             is_broken: mailbox.writer == Writer::Nobody,
-            waiting: mailbox.waiting(),
+            is_empty: mailbox.is_empty(),
+            is_busy: mailbox.waiting() > mailbox.share.limits().mailbox / 2,
         }
     }
 
@@ -164,21 +227,23 @@ impl Peer {
     ///
     /// # Errors
     /// Those of send(2).
-    pub(super) async fn write_when_ready(&self) -> std::io::Result<()> {
+    pub(super) async fn write_when_ready(&self) -> io::Result<()> {
         self.socket.writable().await?;
         let mut mailbox = self.lock();
-        while mailbox.waiting() > 0 {
-            match self.socket.try_write(&mailbox.bytes[mailbox.written..]) {
-                Ok(count) => mailbox.advance(count),
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => {
-                    mailbox.break_off();
-                    return Err(error);
-                }
+        match mailbox.write(|bytes| self.socket.try_write(bytes)) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.account(&mut mailbox);
+                return Ok(());
+            }
+            Err(error) => {
+                mailbox.break_off();
+                return Err(error);
             }
         }
         if mailbox.writer == Writer::Task {
             mailbox.writer = Writer::Anyone;
+            self.account(&mut mailbox);
         }
         Ok(())
     }
@@ -202,13 +267,43 @@ pub(super) struct MailboxState {
     pub(super) is_closing: bool,
     /// The socket is broken.
     pub(super) is_broken: bool,
-    /// Bytes that are not written yet.
-    pub(super) waiting: usize,
+    /// Nothing is left to write.
+    pub(super) is_empty: bool,
+    /// So much waits for it that nothing more is read from it until it has caught up.
+    pub(super) is_busy: bool,
 }
 
 impl Mailbox {
     fn waiting(&self) -> usize {
         self.bytes.len() - self.written
+    }
+
+    fn is_empty(&self) -> bool {
+        self.waiting() == 0 && self.tls.as_ref().is_none_or(|tls| !tls.wants_write())
+    }
+
+    /// Writes until nothing is left, or `send` takes no more.
+    #[inline]
+    fn write(&mut self, mut send: impl FnMut(&[u8]) -> io::Result<usize>) -> io::Result<()> {
+        if self.tls.is_some() {
+            return self.write_encrypted(send);
+        }
+        while self.waiting() > 0 {
+            let count = send(&self.bytes[self.written..])?;
+            self.advance(count);
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn write_encrypted(&mut self, send: impl FnMut(&[u8]) -> io::Result<usize>) -> io::Result<()> {
+        let Some(tls) = &mut self.tls else {
+            return Ok(());
+        };
+        let mut taken = 0;
+        let sent = wire::send(tls, &self.bytes[self.written..], &mut taken, send);
+        self.advance(taken);
+        sent
     }
 
     fn advance(&mut self, count: usize) {
@@ -221,23 +316,25 @@ impl Mailbox {
     }
 
     fn break_off(&mut self) {
-        *self = Mailbox {
-            writer: Writer::Nobody,
-            is_closing: true,
-            ..Mailbox::default()
-        };
+        self.bytes = Vec::new();
+        self.written = 0;
+        self.writer = Writer::Nobody;
+        self.is_closing = true;
+        self.tls = None;
+        // there is always room for nothing
+        let _ = self.share.hold(0);
     }
 }
 
 impl WriteHalf {
-    async fn writable(&self) -> std::io::Result<()> {
+    async fn writable(&self) -> io::Result<()> {
         match self {
             WriteHalf::Tcp(half) => half.writable().await,
             WriteHalf::Unix(half) => half.writable().await,
         }
     }
 
-    fn try_write(&self, bytes: &[u8]) -> std::io::Result<usize> {
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             WriteHalf::Tcp(half) => half.try_write(bytes),
             WriteHalf::Unix(half) => half.try_write(bytes),

@@ -4,25 +4,40 @@ use std::path::PathBuf;
 
 use super::listener::SocketOptions;
 use super::log::{LogTarget, Verbosity};
-use crate::config::{Config, Listen};
+use crate::config::{Address, Config, PemFiles, ServerLimits};
+use crate::tls::Identity;
 
 /// Everything that `serve` was told. Flags have won over the file already.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// Under whose name it was started.
+    pub program: Program,
     /// Where to listen. Never empty.
-    pub listen: Vec<Listen>,
+    pub listen: Vec<Address>,
+    /// What is shown where TLS is spoken.
+    pub tls: Option<Identity>,
+    /// Where that comes from, when flags said it; otherwise it is the file's.
+    pub pem_files: Option<PemFiles>,
     /// How sockets are set up.
     pub sockets: SocketOptions,
     /// How many threads serve connections.
     pub threads: usize,
+    /// What peers may take.
+    pub limits: ServerLimits,
+    /// Whether pools are kept from growing while the machine is short of something.
+    pub load_guard: LoadGuard,
     /// RLIMIT_NOFILE; as high as it may go when not said.
     pub descriptors: Option<u64>,
+    /// Whether a crash leaves a core dump.
+    pub core_dumps: CoreDumps,
     /// The file, when there is one.
     pub config: Option<LoadedFile>,
     /// The folder of the lock and of the control socket.
     pub state_dir: PathBuf,
-    /// The folder of the workers' output.
-    pub log_dir: PathBuf,
+    /// Whether nobody named that folder.
+    pub has_default_state_dir: bool,
+    /// The folder of the workers' output, when the file names one.
+    pub log_dir: Option<PathBuf>,
     /// Where the daemon's own log goes.
     pub log: LogTarget,
     /// How much it says.
@@ -37,7 +52,7 @@ pub struct Settings {
     pub jobs: crate::jobs::Options,
 }
 
-/// A configuration file that has been read.
+/// A configuration file that has been read, with the files that it names.
 #[derive(Clone, Debug)]
 pub struct LoadedFile {
     /// Where it stands.
@@ -46,6 +61,17 @@ pub struct LoadedFile {
     pub text: String,
     /// What that means.
     pub config: Config,
+    /// What its `server.tls` names.
+    pub tls: Option<Identity>,
+}
+
+/// Whether pools are kept from growing while the machine is short of processors or of memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum LoadGuard {
+    /// Yes.
+    On,
+    /// No: they grow to `max`.
+    Off,
 }
 
 /// Where the daemon runs.
@@ -55,4 +81,23 @@ pub enum Ground {
     Foreground,
     /// On its own, daemon(7).
     Background,
+}
+
+/// Under whose name the daemon was started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Program {
+    /// Its own. What it cannot have as it was told is an error.
+    #[default]
+    Gearpool,
+    /// gearmand's: it waits for a port that is in use, and makes do where gearmand does, without the log file that it cannot open.
+    Gearmand,
+}
+
+/// What the system does when the daemon crashes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CoreDumps {
+    /// What it did before.
+    AsTheyWere,
+    /// It writes a core dump, as far as its hard limit lets it.
+    Written,
 }

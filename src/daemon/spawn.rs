@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use crate::config::{Command, DEFAULT_PORT, Listen, Pool};
+use crate::config::{Address, Command, DEFAULT_PORT, Pool};
 use crate::pools::Slot;
 use crate::sys::child::Spec;
 use crate::sys::user::{self, ResolveError};
@@ -13,7 +13,7 @@ use crate::sys::user::{self, ResolveError};
 #[derive(Clone, Debug)]
 pub(super) struct Surroundings {
     /// Where the job server can be reached: a host and a port, or a Unix socket.
-    pub(super) server: Listen,
+    pub(super) server: Address,
     /// The marker by which the guardian knows our processes.
     pub(super) instance: String,
     /// This program, which runs the pools whose command is run once a job.
@@ -45,20 +45,21 @@ pub(super) enum DescribeError {
 }
 
 impl Surroundings {
-    /// Where workers on this machine reach the job server: the first TCP address, a Unix socket where there is none. Each bound
+    /// Where workers on this machine reach the job server: the first TCP address, a Unix socket where there is none; never TLS, which
+    /// takes a certificate that no worker has been given. Each bound
     /// socket comes with the address that was asked for, and its port.
     pub(super) fn reachable<'a>(
-        bound: impl Iterator<Item = (&'a Listen, Option<u16>)> + Clone,
-    ) -> Listen {
-        let tcp = bound
+        bound: impl Iterator<Item = (&'a Address, Option<u16>)> + Clone,
+    ) -> Address {
+        let plain = bound.filter(|(listen, _)| !listen.is_encrypted());
+        let tcp = plain
             .clone()
             .find_map(|(listen, port)| match (listen, port) {
-                (Listen::Tcp(host, _), Some(port)) => Some(Listen::Tcp(local_name(host), port)),
-                (Listen::Tcp(..) | Listen::Unix(_), _) => None,
+                (Address::Tcp(host, _), Some(port)) => Some(Address::Tcp(local_name(host), port)),
+                (Address::Tcp(..) | Address::Tls(..) | Address::Unix(_), _) => None,
             });
-        let unix = bound.map(|(listen, _)| listen.clone()).next();
-        tcp.or(unix)
-            .unwrap_or_else(|| Listen::Tcp("127.0.0.1".to_owned(), DEFAULT_PORT))
+        let unix = plain.map(|(listen, _)| listen.clone()).next();
+        tcp.or(unix).unwrap_or_else(|| Address::local(DEFAULT_PORT))
     }
 
     /// Describes the process of a pool in a slot.
@@ -109,8 +110,8 @@ impl Surroundings {
 
     fn variables(&self, pool: &Pool, slot: Slot) -> impl Iterator<Item = (&'static str, String)> {
         let (host, port) = match &self.server {
-            Listen::Tcp(host, port) => (Some(host.clone()), Some(port.to_string())),
-            Listen::Unix(_) => (None, None),
+            Address::Tcp(host, port) => (Some(host.clone()), Some(port.to_string())),
+            Address::Tls(..) | Address::Unix(_) => (None, None),
         };
         let all = [
             ("GEARMAN_HOST", host),

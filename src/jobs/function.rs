@@ -9,7 +9,11 @@ use slab::Slab;
 
 use super::conn::ConnKey;
 use super::job::{JobKey, Jobs, NOBODY, Place};
+use super::waits::Waits;
 use crate::proto::Priority;
+
+/// So many functions may have a name: whoever submits a job names one, and it stays until it is dropped.
+pub const MAX_FUNCTIONS: usize = 100_000;
 
 /// A queue of jobs; the links are in the jobs, so that one can leave from the middle.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +51,9 @@ pub(super) struct Function {
     pub(super) expected: u64,
     pub(super) completed: u64,
     pub(super) busy: Duration,
+    /// The sum of the squares of the seconds that each ended job ran.
+    pub(super) busy_squares: f64,
+    pub(super) waits: Waits,
 }
 
 impl Function {
@@ -156,17 +163,20 @@ impl Functions {
         }
     }
 
-    /// The function with this name, made when it is new.
-    pub(super) fn named(&mut self, name: &[u8]) -> u32 {
+    /// The function with this name, made when it is new; `None` when there are [`MAX_FUNCTIONS`] others.
+    pub(super) fn named(&mut self, name: &[u8]) -> Option<u32> {
         if let Some(&key) = self.by_name.get(name) {
-            return key;
+            return Some(key);
+        }
+        if self.all.len() == MAX_FUNCTIONS {
+            return None;
         }
         let key = self.all.insert(Function {
             name: name.into(),
             ..Function::default()
         }) as u32;
         self.by_name.insert(name.into(), key);
-        key
+        Some(key)
     }
 
     pub(super) fn find(&self, name: &[u8]) -> Option<u32> {

@@ -18,6 +18,9 @@ pub(super) type JobKey = u32;
 /// Places for jobs that are kept when the last job is gone; a longer backlog gives its memory back.
 const KEEP: usize = 1 << 12;
 
+/// What a job takes besides what it was submitted with, in bytes: its row in the table, and its share of the indexes.
+const OWN: u64 = 250;
+
 /// No job.
 pub(super) const NOBODY: JobKey = u32::MAX;
 
@@ -45,6 +48,8 @@ pub(super) struct Job {
     pub(super) place: Place,
     /// Somebody submitted it in the background, so that it matters although nobody waits.
     pub(super) background: bool,
+    /// An operator has given it up while it ran.
+    pub(super) cancelled: bool,
     /// How often it was given to a worker.
     pub(super) runs: u32,
     pub(super) since: Time,
@@ -58,10 +63,10 @@ pub(super) struct Job {
 }
 
 impl Job {
-    /// The bytes of what it was submitted with.
+    /// The bytes that it takes: what it was submitted with, and [`OWN`].
     pub(super) fn bytes(&self) -> u64 {
         let reducer = self.reducer.as_ref().map_or(0, |reducer| reducer.len());
-        (self.unique.len() + self.workload.len() + reducer) as u64
+        OWN + (self.unique.len() + self.workload.len() + reducer) as u64
     }
 
     /// What makes it the same job as another: its unique, where `-` means the workload. Empty is like no other.
@@ -187,7 +192,7 @@ impl Jobs {
         job.unique = Box::default();
     }
 
-    /// The bytes that the workloads and names of all jobs take.
+    /// The bytes that all jobs take.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
     }

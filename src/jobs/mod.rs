@@ -20,9 +20,11 @@ pub mod outbox;
 pub mod server;
 mod submit;
 mod text;
+mod waits;
 pub mod wake;
 mod work;
 
 pub use conn::{ConnId, Reach};
+pub use function::MAX_FUNCTIONS;
 pub use outbox::{Notice, Outbox};
-pub use server::{JobServer, MAX_FUNCTION, MAX_UNIQUE, Newcomers, Options, Peer};
+pub use server::{JobServer, MAX_CLIENT_ID, MAX_FUNCTION, MAX_UNIQUE, Newcomers, Options, Peer};

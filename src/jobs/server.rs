@@ -12,7 +12,7 @@ use super::conn::{Ability, ConnId, ConnKey, Conns, Reach, Service, Ticket};
 use super::function::Functions;
 use super::job::{Job, JobKey, Jobs, Place};
 use super::outbox::{Notice, Outbox};
-use super::submit::{Start, Submission};
+use super::submit::{Start, Submission, TOO_MANY_FUNCTIONS};
 use super::text;
 use crate::proto::{Frame, FrameError, Request, RequestError, Response};
 use crate::time::Time;
@@ -22,6 +22,9 @@ pub const MAX_UNIQUE: usize = 64;
 
 /// The longest function name, in bytes.
 pub const MAX_FUNCTION: usize = 512;
+
+/// So much of a client id is kept, in bytes.
+pub const MAX_CLIENT_ID: usize = 256;
 
 /// How the job server is set up.
 #[derive(Clone, Debug)]
@@ -44,7 +47,7 @@ pub struct Options {
     pub first_number: u64,
     /// No more jobs of a function than this, waiting and running, unless `maxqueue` says otherwise; 0 is no limit.
     pub max_queue: u32,
-    /// No more bytes than this in the workloads and names of all jobs; 0 is no limit.
+    /// No more bytes than this in all jobs, their workloads and what the queue itself needs for them; 0 is no limit.
     pub max_queued_bytes: u64,
     /// What becomes of new connections.
     pub newcomers: Newcomers,
@@ -179,7 +182,9 @@ impl JobServer {
             return;
         };
         match why {
-            FrameError::Magic => self.error(key, b"INVALID_MAGIC", b"Request magic expected"),
+            FrameError::Magic | FrameError::Tls => {
+                self.error(key, b"INVALID_MAGIC", b"Request magic expected")
+            }
             FrameError::TooLarge(_) => {
                 self.error(key, b"INVALID_PACKET", why.to_string().as_bytes())
             }
@@ -251,9 +256,9 @@ impl JobServer {
     }
 
     /// Gives up a job, as an operator asks: the clients that wait for it are told that it has failed. One that runs is nobody's from
-    /// then on, and whoever owns its worker's process is told. Returns whether there is such a job.
+    /// then on, and whoever owns its worker's process is told. Returns whether there is such a job that was not given up before.
     pub fn cancel(&mut self, handle: &[u8]) -> bool {
-        let Some(job) = self.job(handle) else {
+        let Some(job) = self.job(handle).filter(|&job| !self.jobs[job].cancelled) else {
             return false;
         };
         self.tell_clients(job, &Response::WorkFail { handle });
@@ -266,6 +271,14 @@ impl JobServer {
             Place::Lane { .. } | Place::Later { .. } => self.drop_job(job),
         }
         true
+    }
+
+    /// Whether these connections run cancelled jobs, and no others. To be asked, and answered with [`JobServer::quiesce`], under one
+    /// lock: the worker of a cancelled job may have another one by now, which is not to be cut.
+    pub fn works_for_nobody(&self, conns: &[ConnId]) -> bool {
+        let keys = conns.iter().filter_map(|&conn| self.conns.key(conn));
+        let mut held = keys.flat_map(|key| &self.conns[key].held).peekable();
+        held.peek().is_some() && held.all(|&job| self.jobs[job].cancelled)
     }
 
     /// How far away a peer may be, unless it is gone.
@@ -379,6 +392,7 @@ impl JobServer {
                 // one line of `workers` a connection, whatever a client calls itself
                 self.conns[key].client_id = id
                     .iter()
+                    .take(MAX_CLIENT_ID)
                     .map(|&byte| if byte.is_ascii_graphic() { byte } else { b'_' })
                     .collect();
             }
@@ -395,7 +409,9 @@ impl JobServer {
             );
             return;
         }
-        let function = self.functions.named(name);
+        let Some(function) = self.functions.named(name) else {
+            return self.error(key, TOO_MANY_FUNCTIONS.0, TOO_MANY_FUNCTIONS.1);
+        };
         let conn = &mut self.conns[key];
         if let Some(ability) = conn
             .abilities

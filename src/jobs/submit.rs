@@ -38,6 +38,10 @@ type Refusal = (&'static [u8], &'static [u8]);
 
 const UNIQUE_TOO_LARGE: Refusal = (b"ARGUMENT_TOO_LARGE", b"Unique value too large");
 const BAD_FUNCTION: Refusal = (b"ARGUMENT_TOO_LARGE", b"Function name empty or too large");
+pub(super) const TOO_MANY_FUNCTIONS: Refusal = (
+    b"QUEUE_ERROR",
+    b"this server has as many functions as it can, drop some",
+);
 const QUEUE_FULL: Refusal = (b"QUEUE_ERROR", b"Job queue is full");
 const NO_ROOM: Refusal = (
     b"QUEUE_ERROR",
@@ -96,7 +100,10 @@ impl JobServer {
         if it.function.is_empty() || it.function.len() > MAX_FUNCTION {
             return Err(BAD_FUNCTION);
         }
-        let function = self.functions.named(it.function);
+        let function = self
+            .functions
+            .named(it.function)
+            .ok_or(TOO_MANY_FUNCTIONS)?;
         if let Some(job) = self.jobs.same(function, it.unique, it.workload) {
             return Ok((job, false));
         }

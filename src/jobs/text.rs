@@ -17,8 +17,10 @@ pub(super) fn answer(server: &mut JobServer, asking: ConnId, line: &[u8]) {
         },
         Admin::CancelOther => b"ERR UNKNOWN_ERROR\r\n",
         Admin::CreateFunction(name) if name.len() <= MAX_FUNCTION => {
-            server.functions.named(name);
-            b"OK\r\n"
+            match server.functions.named(name) {
+                Some(_) => b"OK\r\n",
+                None => b"ERR TOO_MANY_FUNCTIONS\r\n",
+            }
         }
         Admin::DropFunction(name) => match server.functions.drop(name) {
             Ok(()) => b"OK\r\n",
@@ -28,9 +30,13 @@ pub(super) fn answer(server: &mut JobServer, asking: ConnId, line: &[u8]) {
             }
         },
         Admin::MaxQueue(name, limits) if name.len() <= MAX_FUNCTION => {
-            let function = server.functions.named(name);
-            server.functions[function].max_queue = Some(limits);
-            b"OK\r\n"
+            match server.functions.named(name) {
+                Some(function) => {
+                    server.functions[function].max_queue = Some(limits);
+                    b"OK\r\n"
+                }
+                None => b"ERR TOO_MANY_FUNCTIONS\r\n",
+            }
         }
         Admin::ShowOther => b"ERR UNKNOWN_SHOW_ARGUMENTS\r\n",
         Admin::ShutDown(ending) if server.reach(asking) == Some(Reach::Local) => {

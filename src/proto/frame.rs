@@ -35,6 +35,9 @@ pub enum FrameError {
     /// A NUL that does not begin `\0REQ` or `\0RES`.
     #[error("the packet does not begin with \\0REQ or \\0RES")]
     Magic,
+    /// A handshake or an alert of TLS. No line of text begins like one.
+    #[error("TLS where the plain protocol is spoken")]
+    Tls,
     /// A length above the limit. Nothing was allocated for it.
     #[error("the packet declares {0} bytes, more than are accepted")]
     TooLarge(usize),
@@ -105,6 +108,9 @@ fn packet(buffer: &[u8], limit: usize) -> Result<Decoded<'_>, FrameError> {
 }
 
 fn line(buffer: &[u8]) -> Result<Decoded<'_>, FrameError> {
+    if let [0x15 | 0x16, 3, ..] = buffer {
+        return Err(FrameError::Tls);
+    }
     let window = &buffer[..buffer.len().min(MAX_LINE)];
     match window.iter().position(|&byte| byte == b'\n') {
         Some(end) => {

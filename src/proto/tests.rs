@@ -511,8 +511,12 @@ fn streams_that_are_not_gearman() {
     let table: &[(&[u8], Option<FrameError>)] = &[
         // a browser on the port: lines, each answered or ignored
         (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", None),
-        // a TLS client hello has no line end for a while
-        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", None),
+        // a TLS client hello has no line end for a while, and its peer would wait as long
+        (
+            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+            Some(FrameError::Tls),
+        ),
+        (b"\x16", None),
         (b"\0\0\0\0", Some(FrameError::Magic)),
         (b"\0RE", None),
         (b"\0REQ", None),

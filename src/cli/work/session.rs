@@ -7,13 +7,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
+use rustls::ClientConfig;
 use tokio::sync::{Mutex, watch};
 use tokio::time::{sleep, timeout};
 
 use super::program::{Job, MAX_OUTPUT, Outcome, Program};
 use super::{Stop, raise};
 use crate::cli::terminal::say;
-use crate::client::{Address, Connection, ConnectionError};
+use crate::client::{Connection, ConnectionError};
+use crate::config::Address;
 use crate::proto::{Grab, Request, Response};
 
 /// The wait before the first new attempt to connect; it doubles with each.
@@ -32,6 +34,8 @@ const SAME_SIGNAL: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub(super) struct Worker {
     pub(super) functions: Vec<String>,
+    /// What TLS takes, for the servers that want it.
+    pub(super) tls: Option<Arc<ClientConfig>>,
     pub(super) program: Program,
     /// Held from the question for a job to its end: one job at a time, whichever server has it. How many may still be done.
     pub(super) hands: Mutex<Option<u64>>,
@@ -83,7 +87,7 @@ impl Worker {
         loop {
             let mut stopped = session.stopped.clone();
             let connected = tokio::select! {
-                connected = Connection::connect(address) => connected,
+                connected = Connection::connect(address, self.tls.as_ref()) => connected,
                 () = until(&mut stopped, Stop::AfterJob) => return Ok(()),
             };
             match connected {
