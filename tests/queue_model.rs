@@ -33,15 +33,26 @@ enum Step {
         unique: usize,
         seconds: u64,
     },
+    Reduce {
+        mode: Mode,
+        function: usize,
+        unique: usize,
+        reducer: &'static str,
+    },
     CanDo(usize),
     CanDoTimeout(usize, u64),
     CantDo(usize),
     Reset,
-    Grab,
+    Grab(Grab),
     Sleep,
     /// Of the jobs that the connection was ever given, this one.
     End(End, prop::sample::Index),
     Report(prop::sample::Index),
+    /// The same with WORK_STATUS.
+    Progress(prop::sample::Index, u64),
+    /// Of all jobs that there ever were, this one.
+    GetStatus(prop::sample::Index),
+    GetStatusUnique(usize),
     Exceptions,
     /// Closes, and another one connects in its place.
     Reconnect,
@@ -70,27 +81,34 @@ fn step() -> impl Strategy<Value = Step> {
         Just(Priority::Normal),
         Just(Priority::Low)
     ];
-    let mode = prop_oneof![Just(Mode::Foreground), Just(Mode::Background)];
+    let mode = || prop_oneof![Just(Mode::Foreground), Just(Mode::Background)];
+    let grab = prop_oneof![Just(Grab::Plain), Just(Grab::Uniq), Just(Grab::All)];
     let (function, unique) = (0..FUNCTIONS.len(), 0..UNIQUES.len());
     let job = any::<prop::sample::Index>;
     prop_oneof![
-        8 => (priority, mode, function.clone(), unique.clone(), 0..2u8).prop_map(
+        8 => (priority, mode(), function.clone(), unique.clone(), 0..2u8).prop_map(
             |(priority, mode, function, unique, workload)| Step::Submit {
                 priority, mode, function, unique, workload,
             }
         ),
-        1 => (function.clone(), unique, 0..4u64)
+        1 => (function.clone(), unique.clone(), 0..4u64)
             .prop_map(|(function, unique, seconds)| Step::Epoch { function, unique, seconds }),
+        1 => (mode(), function.clone(), unique.clone(), prop_oneof![Just(""), Just("r")]).prop_map(
+            |(mode, function, unique, reducer)| Step::Reduce { mode, function, unique, reducer }
+        ),
         4 => function.clone().prop_map(Step::CanDo),
         1 => (function.clone(), 0..3u64).prop_map(|(f, seconds)| Step::CanDoTimeout(f, seconds)),
         1 => function.prop_map(Step::CantDo),
         1 => Just(Step::Reset),
-        8 => Just(Step::Grab),
+        8 => grab.prop_map(Step::Grab),
         4 => Just(Step::Sleep),
         4 => job().prop_map(|job| Step::End(End::Complete, job)),
         2 => job().prop_map(|job| Step::End(End::Fail, job)),
         1 => job().prop_map(|job| Step::End(End::Except, job)),
         1 => job().prop_map(Step::Report),
+        1 => (job(), 0..100u64).prop_map(|(job, done)| Step::Progress(job, done)),
+        2 => job().prop_map(Step::GetStatus),
+        1 => unique.prop_map(Step::GetStatusUnique),
         1 => Just(Step::Exceptions),
         2 => Just(Step::Reconnect),
         2 => Just(Step::Quiesce),
