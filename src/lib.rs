@@ -37,6 +37,10 @@
 //! killed. When a connection registers a function, [`sys::peer`] finds out whose it is. To stop a process it is quiesced, then parked,
 //! then signalled; later its connection is closed, and in the end it is killed with its whole group.
 //!
+//! Its connections are traced ([`jobs::JobServer::trace`]): when one is given a job or loses it, the task that has that to send first
+//! marks it ([`daemon::logs::Marks`]) at the byte which the process has written by then, and the log's index says so. The job
+//! server pays a look at a flag for it, and the log's thread is not waited for.
+//!
 //! # Code map, in reading order
 //!
 //! | room | what it is | may import |
@@ -65,7 +69,7 @@
 //!    while the daemon lives. (The queue is in memory: surviving the daemon's own death is not built yet.)
 //! 4. The hub puts replies into mailboxes before it unlocks and writes sockets after, so packets to one peer keep the core's order.
 //!    There is no `.await` under the lock.
-//! 5. No process gets a stopping signal while it holds a job, unless its deadline has passed.
+//! 5. No process gets a stopping signal while it holds a job that somebody wants, unless its deadline has passed.
 //! 6. Intent lives in the file and in the operator's commands, state in the processes; only the supervisor's step connects them.
 //! 7. What comes from outside has a named bound: the operator's in [`daemon::limits::Limits`]; [`proto::frame::MAX_LINE`],
 //!    [`jobs::MAX_UNIQUE`], [`jobs::MAX_FUNCTION`], [`jobs::MAX_FUNCTIONS`], [`jobs::MAX_CLIENT_ID`],
@@ -76,7 +80,8 @@
 //!
 //! The main thread runs the manager and forks all children, which die with the thread that forked them. `connections-N` each run a
 //! runtime of their own; a connection stays on its thread. One thread writes the workers' logs, so that a slow disk slows the workers,
-//! never the job server. The guardian is a process.
+//! never the job server; another one compresses old ones, behind everything else. `memory` gives back what a long queue has left. The
+//! guardian is a process; a job server without a file has none.
 
 pub mod time;
 

@@ -53,6 +53,10 @@ pub struct ServerStatus {
     pub config: Option<String>,
     /// What is wrong with the file as it stands now, while an older one is in force.
     pub config_error: Option<String>,
+    /// How many of the workers' log files cannot be written now.
+    pub logs_failing: u64,
+    /// How many bytes of the workers' output could not be written since the start.
+    pub logs_dropped: u64,
     /// Whether it is shutting down.
     pub shutting_down: bool,
     /// How many connections it has.

@@ -4,35 +4,52 @@
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+use std::fmt;
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
-/// A moment, as the time since the daemon started.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Time(Duration);
+/// A moment, as the nanoseconds since the daemon started: half the size of a [`Duration`], for each job has some. What is later than
+/// the 584 years that fit is that late.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Time(u64);
 
 impl Time {
     /// The daemon's start.
-    pub const ZERO: Time = Time(Duration::ZERO);
+    pub const ZERO: Time = Time(0);
 
     /// The moment `since_start` after the daemon's start.
     pub const fn new(since_start: Duration) -> Time {
-        Time(since_start)
+        Time(nanos(since_start))
     }
 
     /// The moment `millis` milliseconds after the daemon's start.
     pub const fn from_millis(millis: u64) -> Time {
-        Time(Duration::from_millis(millis))
+        Time(nanos(Duration::from_millis(millis)))
     }
 
     /// How long after the daemon's start this is.
     pub const fn since_start(self) -> Duration {
-        self.0
+        Duration::from_nanos(self.0)
     }
 
     /// How long ago `earlier` was; zero when it lies ahead.
     pub const fn since(self, earlier: Time) -> Duration {
-        self.0.saturating_sub(earlier.0)
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+const fn nanos(duration: Duration) -> u64 {
+    let nanos = duration.as_nanos();
+    if nanos > u64::MAX as u128 {
+        u64::MAX
+    } else {
+        nanos as u64
+    }
+}
+
+impl fmt::Debug for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Time").field(&self.since_start()).finish()
     }
 }
 
@@ -40,7 +57,7 @@ impl Add<Duration> for Time {
     type Output = Time;
 
     fn add(self, later: Duration) -> Time {
-        Time(self.0.saturating_add(later))
+        Time(self.0.saturating_add(nanos(later)))
     }
 }
 
@@ -48,7 +65,7 @@ impl Sub<Duration> for Time {
     type Output = Time;
 
     fn sub(self, earlier: Duration) -> Time {
-        Time(self.0.saturating_sub(earlier))
+        Time(self.0.saturating_sub(nanos(earlier)))
     }
 }
 

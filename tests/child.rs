@@ -246,6 +246,7 @@ async fn a_signal_reaches_the_worker() {
         pid,
         output,
         mut exit,
+        ..
     } = spawn(&shell(script)).unwrap();
     let mut output = Receiver::from_owned_fd(output).unwrap();
     let mut ready = [0; 6];
@@ -266,6 +267,7 @@ async fn children_that_a_worker_left_are_killed_with_its_group() {
         pid,
         output,
         mut exit,
+        ..
     } = spawn(&shell(script)).unwrap();
     assert!(exit.wait().await.unwrap().success());
     kill_group(pid).unwrap();

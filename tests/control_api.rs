@@ -136,6 +136,8 @@ fn status(state_dir: &Path) -> Status {
             log_dir: state_dir.join("elsewhere").display().to_string(),
             config: Some("workers.yaml".to_owned()),
             config_error: None,
+            logs_failing: 0,
+            logs_dropped: 0,
             shutting_down: false,
             connections: 3,
         },

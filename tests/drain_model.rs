@@ -5,13 +5,17 @@
 //! the processes would, takes effect any time after, and ends the worker at once, which is the worst that it can do. What must
 //! never happen is [`Harm`]. That the search would find it is shown by an owner that sends the signal too early.
 
-use std::collections::{HashSet, VecDeque};
+#[path = "support/search.rs"]
+mod search;
+
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use gearpool::jobs::wake::TICKET;
 use gearpool::jobs::{ConnId, JobServer, Notice, Options, Peer};
 use gearpool::proto::{Decoded, Frame, Grab, Kind, Mode, Priority, Request, decode};
 use gearpool::time::Time;
+use search::search;
 
 /// What a drain must never do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +93,7 @@ struct State {
     undrains: u32,
     crashes: u32,
     delays: u32,
+    owner: Owner,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,7 +125,7 @@ impl Event {
 }
 
 impl State {
-    fn start(budget: Budget) -> State {
+    fn start(budget: Budget, owner: Owner) -> State {
         let mut server = JobServer::new(Options::default());
         let now = Time::ZERO;
         let workers = [&["f", "g"][..], &["f"][..]].map(|functions| {
@@ -153,153 +158,13 @@ impl State {
             undrains: budget.undrains,
             crashes: budget.crashes,
             delays: budget.delays,
+            owner,
         }
-    }
-
-    /// All that may happen next.
-    fn events(&self, owner: Owner) -> Vec<Event> {
-        let mut events = Vec::new();
-        for (at, &(_, left)) in self.submits.iter().enumerate() {
-            if left > 0 {
-                events.push(Event::Submit(at));
-            }
-        }
-        for (at, worker) in self.workers.iter().enumerate() {
-            if worker.doing == Doing::Dead {
-                continue;
-            }
-            if matches!(worker.doing, Doing::Asking | Doing::Running | Doing::Tail) {
-                events.push(Event::Works(at));
-            }
-            if matches!(worker.doing, Doing::Waiting | Doing::Asleep) && !worker.down.is_empty() {
-                events.push(Event::Hears(at));
-            }
-            if !worker.up.is_empty() {
-                events.push(Event::Serves(at));
-            }
-            if !worker.is_draining && !worker.is_signalled && self.drains > 0 {
-                events.push(match owner {
-                    Owner::Outside => Event::Signal(at),
-                    Owner::WaitsForParked | Owner::WaitsForNoJob => Event::Drain(at),
-                });
-            }
-            if worker.is_draining && !worker.is_signalled {
-                let may = match owner {
-                    Owner::WaitsForParked => worker.is_parked,
-                    Owner::WaitsForNoJob => self.has_no_job(at),
-                    Owner::Outside => false,
-                };
-                if may {
-                    events.push(Event::Signal(at));
-                }
-                if self.undrains > 0 {
-                    events.push(Event::Undrain(at));
-                }
-            }
-            if worker.is_signalled {
-                events.push(Event::Dies(at));
-            }
-            if self.crashes > 0 {
-                events.push(Event::Crashes(at));
-            }
-        }
-        if self.delays > 0 && self.server.next_deadline().is_some() {
-            events.push(Event::Delay);
-        }
-        if owner == Owner::Outside {
-            events.retain(|event| !matches!(event, Event::Signal(at) if !self.has_no_job(*at)));
-        }
-        events
     }
 
     fn has_no_job(&self, at: usize) -> bool {
         let load = self.server.worker_load(self.workers[at].conn);
         load.is_some_and(|load| load.jobs.is_empty())
-    }
-
-    fn happen(&mut self, event: Event) -> Option<Harm> {
-        match event {
-            Event::Submit(at) => {
-                let (function, left) = &mut self.submits[at];
-                *left -= 1;
-                let request = Request::SubmitJob {
-                    priority: Priority::Normal,
-                    mode: Mode::Background,
-                    function: function.as_bytes(),
-                    unique: b"",
-                    workload: b"",
-                };
-                tell(&mut self.server, self.now, self.client, &request);
-            }
-            Event::Works(at) => {
-                let worker = &mut self.workers[at];
-                worker.doing = match worker.doing {
-                    Doing::Asking => {
-                        worker.up.push_back(Up::Grab);
-                        Doing::Waiting
-                    }
-                    Doing::Running => {
-                        worker.up.push_back(Up::Complete);
-                        Doing::Tail
-                    }
-                    Doing::Tail => Doing::Asking,
-                    other => unreachable!("{other:?} does nothing by itself"),
-                };
-            }
-            Event::Hears(at) => {
-                let worker = &mut self.workers[at];
-                let packet = worker.down.pop_front().expect("a packet");
-                worker.doing = match (packet, worker.doing) {
-                    (Down::Noop, Doing::Asleep) => Doing::Asking,
-                    (Down::Noop, awake) => awake,
-                    (Down::NoJob, _) => {
-                        worker.up.push_back(Up::Sleep);
-                        Doing::Asleep
-                    }
-                    (Down::Assign, _) => Doing::Running,
-                };
-            }
-            Event::Serves(at) => self.serve(at),
-            Event::Drain(at) => {
-                self.drains -= 1;
-                self.workers[at].is_draining = true;
-                let conn = self.workers[at].conn;
-                self.server.quiesce(self.now, conn);
-            }
-            Event::Undrain(at) => {
-                self.undrains -= 1;
-                let worker = &mut self.workers[at];
-                (worker.is_draining, worker.is_parked) = (false, false);
-                self.server.unquiesce(self.now, worker.conn);
-            }
-            Event::Signal(at) => {
-                self.workers[at].is_signalled = true;
-                if !self.workers[at].is_draining {
-                    self.drains -= 1;
-                }
-            }
-            Event::Dies(at) => {
-                let worker = &self.workers[at];
-                let harm = match worker.doing {
-                    Doing::Running => Some(Harm::JobKilled),
-                    _ if worker.down.contains(&Down::Assign) => Some(Harm::JobKilled),
-                    Doing::Tail => Some(Harm::TailCut),
-                    _ => None,
-                };
-                self.bury(at);
-                return self.carry_out().or(harm);
-            }
-            Event::Crashes(at) => {
-                self.crashes -= 1;
-                self.bury(at);
-            }
-            Event::Delay => {
-                self.delays -= 1;
-                self.now = self.now + TICKET + Duration::from_millis(1);
-                self.server.tick(self.now);
-            }
-        }
-        self.carry_out()
     }
 
     fn serve(&mut self, at: usize) {
@@ -388,8 +253,159 @@ impl State {
             is_idle && !worker.is_signalled && waits
         })
     }
+}
 
-    /// The same key means the same future.
+impl search::World for State {
+    type Event = Event;
+    type Harm = Harm;
+
+    fn events(&self) -> Vec<Event> {
+        let owner = self.owner;
+        let mut events = Vec::new();
+        for (at, &(_, left)) in self.submits.iter().enumerate() {
+            if left > 0 {
+                events.push(Event::Submit(at));
+            }
+        }
+        for (at, worker) in self.workers.iter().enumerate() {
+            if worker.doing == Doing::Dead {
+                continue;
+            }
+            if matches!(worker.doing, Doing::Asking | Doing::Running | Doing::Tail) {
+                events.push(Event::Works(at));
+            }
+            if matches!(worker.doing, Doing::Waiting | Doing::Asleep) && !worker.down.is_empty() {
+                events.push(Event::Hears(at));
+            }
+            if !worker.up.is_empty() {
+                events.push(Event::Serves(at));
+            }
+            if !worker.is_draining && !worker.is_signalled && self.drains > 0 {
+                events.push(match owner {
+                    Owner::Outside => Event::Signal(at),
+                    Owner::WaitsForParked | Owner::WaitsForNoJob => Event::Drain(at),
+                });
+            }
+            if worker.is_draining && !worker.is_signalled {
+                let may = match owner {
+                    Owner::WaitsForParked => worker.is_parked,
+                    Owner::WaitsForNoJob => self.has_no_job(at),
+                    Owner::Outside => false,
+                };
+                if may {
+                    events.push(Event::Signal(at));
+                }
+                if self.undrains > 0 {
+                    events.push(Event::Undrain(at));
+                }
+            }
+            if worker.is_signalled {
+                events.push(Event::Dies(at));
+            }
+            if self.crashes > 0 {
+                events.push(Event::Crashes(at));
+            }
+        }
+        if self.delays > 0 && self.server.next_deadline().is_some() {
+            events.push(Event::Delay);
+        }
+        if owner == Owner::Outside {
+            events.retain(|event| !matches!(event, Event::Signal(at) if !self.has_no_job(*at)));
+        }
+        events
+    }
+
+    fn happen(&mut self, event: Event) -> Option<Harm> {
+        match event {
+            Event::Submit(at) => {
+                let (function, left) = &mut self.submits[at];
+                *left -= 1;
+                let request = Request::SubmitJob {
+                    priority: Priority::Normal,
+                    mode: Mode::Background,
+                    function: function.as_bytes(),
+                    unique: b"",
+                    workload: b"",
+                };
+                tell(&mut self.server, self.now, self.client, &request);
+            }
+            Event::Works(at) => {
+                let worker = &mut self.workers[at];
+                worker.doing = match worker.doing {
+                    Doing::Asking => {
+                        worker.up.push_back(Up::Grab);
+                        Doing::Waiting
+                    }
+                    Doing::Running => {
+                        worker.up.push_back(Up::Complete);
+                        Doing::Tail
+                    }
+                    Doing::Tail => Doing::Asking,
+                    other => unreachable!("{other:?} does nothing by itself"),
+                };
+            }
+            Event::Hears(at) => {
+                let worker = &mut self.workers[at];
+                let packet = worker.down.pop_front().expect("a packet");
+                worker.doing = match (packet, worker.doing) {
+                    (Down::Noop, Doing::Asleep) => Doing::Asking,
+                    (Down::Noop, awake) => awake,
+                    (Down::NoJob, _) => {
+                        worker.up.push_back(Up::Sleep);
+                        Doing::Asleep
+                    }
+                    (Down::Assign, _) => Doing::Running,
+                };
+            }
+            Event::Serves(at) => self.serve(at),
+            Event::Drain(at) => {
+                self.drains -= 1;
+                self.workers[at].is_draining = true;
+                let conn = self.workers[at].conn;
+                self.server.quiesce(self.now, conn);
+            }
+            Event::Undrain(at) => {
+                self.undrains -= 1;
+                let worker = &mut self.workers[at];
+                (worker.is_draining, worker.is_parked) = (false, false);
+                self.server.unquiesce(self.now, worker.conn);
+            }
+            Event::Signal(at) => {
+                self.workers[at].is_signalled = true;
+                if !self.workers[at].is_draining {
+                    self.drains -= 1;
+                }
+            }
+            Event::Dies(at) => {
+                let worker = &self.workers[at];
+                let harm = match worker.doing {
+                    Doing::Running => Some(Harm::JobKilled),
+                    _ if worker.down.contains(&Down::Assign) => Some(Harm::JobKilled),
+                    Doing::Tail => Some(Harm::TailCut),
+                    _ => None,
+                };
+                self.bury(at);
+                return self.carry_out().or(harm);
+            }
+            Event::Crashes(at) => {
+                self.crashes -= 1;
+                self.bury(at);
+            }
+            Event::Delay => {
+                self.delays -= 1;
+                self.now = self.now + TICKET + Duration::from_millis(1);
+                self.server.tick(self.now);
+            }
+        }
+        self.carry_out()
+    }
+
+    /// Nothing more happens by itself, and a job is left although a worker could take it.
+    fn harm(&self, next: &[Event]) -> Option<Harm> {
+        let is_over = !next.iter().any(|event| event.is_inevitable());
+        (is_over && self.is_stranded()).then_some(Harm::Stranded)
+    }
+
     fn key(&self) -> impl std::hash::Hash + Eq + use<> {
         let worker = |worker: &Worker| {
             let flags = [worker.is_draining, worker.is_parked, worker.is_signalled];
@@ -424,44 +440,6 @@ fn tell(server: &mut JobServer, now: Time, conn: ConnId, request: &Request<'_>) 
     }
 }
 
-/// Tries every order of events; returns how many states there are, and the first harm with the way to it.
-fn search(budget: Budget, owner: Owner) -> (usize, Option<(Harm, Vec<Event>)>) {
-    let start = State::start(budget);
-    let mut known = HashSet::from([start.key()]);
-    // where each state came from, for the account of what happened
-    let mut steps: Vec<(usize, Option<Event>)> = vec![(0, None)];
-    let mut todo = VecDeque::from([(0, start)]);
-    let account = |steps: &[(usize, Option<Event>)], mut at: usize, last: Option<Event>| {
-        let mut way: Vec<Event> = last.into_iter().collect();
-        while let (before, Some(event)) = steps[at] {
-            way.push(event);
-            at = before;
-        }
-        way.reverse();
-        way
-    };
-    while let Some((at, state)) = todo.pop_front() {
-        let events = state.events(owner);
-        if !events.iter().any(|event| event.is_inevitable()) && state.is_stranded() {
-            return (
-                known.len(),
-                Some((Harm::Stranded, account(&steps, at, None))),
-            );
-        }
-        for event in events {
-            let mut next = state.clone();
-            if let Some(harm) = next.happen(event) {
-                return (known.len(), Some((harm, account(&steps, at, Some(event)))));
-            }
-            if known.insert(next.key()) {
-                steps.push((at, Some(event)));
-                todo.push_back((steps.len() - 1, next));
-            }
-        }
-    }
-    (known.len(), None)
-}
-
 const BUDGET: Budget = Budget {
     f: 2,
     g: 1,
@@ -472,13 +450,14 @@ const BUDGET: Budget = Budget {
 };
 
 fn assert_harmless(budget: Budget) {
-    let (states, harm) = search(budget, Owner::WaitsForParked);
+    let found = search(State::start(budget, Owner::WaitsForParked));
+    let states = found.states;
     println!("{states} states");
     assert!(
         states > 1000,
         "{states} states are not every order of events"
     );
-    assert_eq!(harm, None);
+    assert_eq!(found.harm, None);
 }
 
 #[test]
@@ -516,14 +495,14 @@ fn nor_when_a_noop_is_late() {
 
 #[test]
 fn a_signal_once_there_is_no_job_cuts_the_tail_off() {
-    let (_, harm) = search(BUDGET, Owner::WaitsForNoJob);
-    let (harm, way) = harm.expect("this owner is too early");
+    let found = search(State::start(BUDGET, Owner::WaitsForNoJob));
+    let (harm, way) = found.harm.expect("this owner is too early");
     assert_eq!(harm, Harm::TailCut, "after {way:?}");
 }
 
 #[test]
 fn a_signal_from_outside_kills_a_job() {
-    let (_, harm) = search(BUDGET, Owner::Outside);
-    let (harm, way) = harm.expect("this owner knows too little");
+    let found = search(State::start(BUDGET, Owner::Outside));
+    let (harm, way) = found.harm.expect("this owner knows too little");
     assert_eq!(harm, Harm::JobKilled, "after {way:?}");
 }

@@ -183,6 +183,7 @@ fn a_normal_end_leaves_nothing_either_and_touches_no_other() {
         pid,
         output,
         mut exit,
+        ..
     } = child::spawn(&worker(&token, script)).unwrap();
     guardian.watch(pid).unwrap();
     let _output = first_line(output);

@@ -7,9 +7,9 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use gearpool::config::Log;
-use gearpool::daemon::logs::{Logs, log_file};
-use gearpool::sys::child::{self, Child, Spec};
+use gearpool::config::{Log, LogFormat};
+use gearpool::daemon::logs::{Capture, Logs, Source, index, log_file, names};
+use gearpool::sys::child::{self, Child, Exit, Spec};
 use gearpool::sys::signal::kill_group;
 
 const LONG: Duration = Duration::from_secs(20);
@@ -23,14 +23,32 @@ fn start(argv: &[&str]) -> Child {
     .unwrap()
 }
 
+/// Has a process's output written.
+fn capture(logs: &Logs, pool: &str, slot: u32, config: &Log, child: Child) -> (Capture, Exit, u32) {
+    let capture = logs.capture(Source {
+        pool: pool.to_owned(),
+        slot,
+        pid: child.pid,
+        config: config.clone(),
+        output: child.output,
+        errors: child.errors,
+    });
+    (capture, child.exit, child.pid)
+}
+
+/// The last lines of a process that has ended.
+async fn ended(capture: Capture) -> Vec<String> {
+    let exit = index::Exit::default();
+    tokio::time::timeout(LONG, capture.ended(exit))
+        .await
+        .unwrap()
+}
+
 /// Runs a command to its end, and returns the last lines.
 async fn run(logs: &Logs, slot: u32, config: &Log, argv: &[&str]) -> Vec<String> {
-    let Child {
-        output, mut exit, ..
-    } = start(argv);
-    let capture = logs.capture("pool", slot, config.clone(), output);
+    let (capture, mut exit, _) = capture(logs, "pool", slot, config, start(argv));
     exit.wait().await.unwrap();
-    tokio::time::timeout(LONG, capture.ended()).await.unwrap()
+    ended(capture).await
 }
 
 /// The files of a slot, the oldest first.
@@ -98,13 +116,9 @@ async fn a_killed_writers_words_are_there_to_the_last() {
     let folder = tempfile::tempdir().unwrap();
     let logs = Logs::start(folder.path()).unwrap();
     let script = "i=0; while :; do i=$((i+1)); echo line $i; done";
-    let Child {
-        pid,
-        output,
-        mut exit,
-    } = start(&["sh", "-c", script]);
     let path = log_file(folder.path(), "pool", 1);
-    let capture = logs.capture("pool", 1, Log::default(), output);
+    let child = start(&["sh", "-c", script]);
+    let (capture, mut exit, pid) = capture(&logs, "pool", 1, &Log::default(), child);
     let begin = Instant::now();
     while fs::metadata(&path).map_or(0, |file| file.len()) < 10_000 {
         assert!(begin.elapsed() < LONG);
@@ -112,7 +126,7 @@ async fn a_killed_writers_words_are_there_to_the_last() {
     }
     kill_group(pid).unwrap();
     exit.wait().await.unwrap();
-    let last = capture.ended().await;
+    let last = ended(capture).await;
     let text = fs::read_to_string(&path).unwrap();
     for (line, number) in text.lines().zip(1..) {
         assert_eq!(line, format!("line {number}"));
@@ -133,20 +147,16 @@ async fn a_grandchild_that_keeps_the_pipe_does_not_keep_the_slot() {
     // One that is silent, and one that never stops.
     for (slot, grandchild) in [(1, "sleep 1000"), (2, "yes")] {
         let script = format!("echo words; {grandchild} & exit 1");
-        let Child {
-            pid,
-            output,
-            mut exit,
-        } = start(&["sh", "-c", &script]);
         let config = Log {
             max_size: 1 << 20,
             keep: 1,
             ..Log::default()
         };
-        let capture = logs.capture("pool", slot, config, output);
+        let child = start(&["sh", "-c", &script]);
+        let (capture, mut exit, pid) = capture(&logs, "pool", slot, &config, child);
         assert_eq!(exit.wait().await.unwrap().code(), Some(1));
         let begin = Instant::now();
-        let last = tokio::time::timeout(LONG, capture.ended()).await.unwrap();
+        let last = ended(capture).await;
         assert!(begin.elapsed() < Duration::from_secs(5));
         match slot {
             1 => assert_eq!(last, ["words"]),
@@ -166,7 +176,7 @@ async fn many_at_once_do_not_mix_and_a_loud_one_starves_nobody() {
         ..Log::default()
     };
     let loud = start(&["yes", "loud"]);
-    let _loud = logs.capture("loud", 1, small.clone(), loud.output);
+    let (_loud, _exit, pid) = capture(&logs, "loud", 1, &small, loud);
     let runs = (1..=20).map(|slot| {
         let (logs, small) = (logs.clone(), small.clone());
         tokio::spawn(async move {
@@ -184,7 +194,7 @@ async fn many_at_once_do_not_mix_and_a_loud_one_starves_nobody() {
             format!("{line}\n").repeat(200)
         );
     }
-    kill_group(loud.pid).unwrap();
+    kill_group(pid).unwrap();
 }
 
 #[tokio::test]
@@ -204,4 +214,115 @@ fn a_pools_name_is_always_a_folder_of_its_own() {
     assert_eq!(file("Mail::send"), Path::new("/logs/Mail::send/3.log"));
     assert_eq!(file("a/b%c"), Path::new("/logs/a%2Fb%25c/3.log"));
     assert_eq!(file(".."), Path::new("/logs/%2E./3.log"));
+}
+
+/// The resident memory of this process, in bytes.
+fn resident() -> u64 {
+    let text = fs::read_to_string("/proc/self/statm").unwrap();
+    text.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
+}
+
+#[tokio::test]
+async fn memory_stays_the_same_whatever_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let logs = Logs::start(folder.path()).unwrap();
+    // GEARPOOL_LOGS_MEGABYTES=10000 is the long version.
+    let megabytes = std::env::var("GEARPOOL_LOGS_MEGABYTES").unwrap_or_else(|_| "100".to_owned());
+    let before = resident();
+    // One endless line, and the shortest of lines, as text, with their times and as JSON: four writers at once.
+    let texts = [
+        Log::default(),
+        Log {
+            timestamps: true,
+            ..Log::default()
+        },
+        Log {
+            format: LogFormat::Json,
+            max_line: 16 << 20,
+            ..Log::default()
+        },
+        Log {
+            format: LogFormat::Json,
+            ..Log::default()
+        },
+    ];
+    let scripts = [
+        format!("head -c {megabytes}M /dev/zero"),
+        format!(
+            "yes '' | head -c {}K",
+            megabytes.parse::<u64>().unwrap() * 40
+        ),
+        format!("head -c {megabytes}M /dev/zero | tr '\\0' y"),
+        format!(
+            "yes '' | head -c {}K",
+            megabytes.parse::<u64>().unwrap() * 10
+        ),
+    ];
+    let runs = texts.into_iter().zip(scripts).zip(1..);
+    let runs = runs.map(|((mut config, script), slot)| {
+        config.max_size = 1 << 20;
+        config.keep = 1;
+        let logs = logs.clone();
+        tokio::spawn(async move {
+            let (capture, mut exit, _) =
+                capture(&logs, "pool", slot, &config, start(&["sh", "-c", &script]));
+            exit.wait().await.unwrap();
+            ended(capture).await
+        })
+    });
+    let runs: Vec<_> = runs.collect();
+    let mut most = 0;
+    while !runs.iter().all(tokio::task::JoinHandle::is_finished) {
+        most = most.max(resident());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    for run in runs {
+        run.await.unwrap();
+    }
+    let grown = most.saturating_sub(before) >> 20;
+    eprintln!("memory grew by {grown} MiB");
+    assert!(grown < 128, "memory grew by {grown} MiB");
+    assert_eq!(logs.dropped(), 0);
+}
+
+#[tokio::test]
+async fn compressed_files_hold_everything_between_them() {
+    use std::io::Read as _;
+    let folder = tempfile::tempdir().unwrap();
+    let logs = Logs::start(folder.path()).unwrap();
+    let config = Log {
+        max_size: 50_000,
+        keep: 1000,
+        compress: true,
+        ..Log::default()
+    };
+    run(&logs, 1, &config, &["seq", "1000000", "1200000"]).await;
+    let log = log_file(folder.path(), "pool", 1);
+    let plain = |age: u32| names::older(&log, age);
+    let count = || {
+        (1..)
+            .take_while(|&age| plain(age).exists() || names::compressed(&plain(age)).exists())
+            .count() as u32
+    };
+    let begin = Instant::now();
+    while (1..=count()).any(|age| plain(age).exists()) {
+        assert!(begin.elapsed() < LONG);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let count = count();
+    assert_eq!(count, 200_001 * 8 / 50_000);
+    let mut text = String::new();
+    for age in (1..=count).rev() {
+        let file = fs::File::open(names::compressed(&plain(age))).unwrap();
+        let before = text.len();
+        flate2::read::GzDecoder::new(file)
+            .read_to_string(&mut text)
+            .unwrap();
+        assert_eq!(text.len() - before, 50_000);
+    }
+    text += &fs::read_to_string(&log).unwrap();
+    let expected: String = (1_000_000..=1_200_000)
+        .map(|number| format!("{number}\n"))
+        .collect();
+    assert!(text == expected);
 }

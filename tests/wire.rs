@@ -14,7 +14,7 @@ use std::path::Path;
 
 use memory::{Memory, Split};
 use script::{Case, Only};
-use tcp::{Program, Tcp};
+use tcp::{Cut, Program, Tcp};
 
 /// Segments longer than this are not tried at every split: their length is what they are about.
 const SHORT: usize = 80;
@@ -42,12 +42,28 @@ fn in_memory_split_anywhere() {
 
 #[test]
 fn over_tcp() {
+    check_over_tcp(Cut::Whole);
+}
+
+/// `GEARPOOL_TEST_CUTS=N` cuts the bytes of all transcripts in N ways.
+#[test]
+fn over_tcp_cut_anywhere() {
+    let ways = std::env::var("GEARPOOL_TEST_CUTS").map_or(1, |ways| {
+        ways.parse().expect("GEARPOOL_TEST_CUTS is a number")
+    });
+    for seed in 0..ways {
+        check_over_tcp(Cut::Anywhere { seed });
+    }
+}
+
+fn check_over_tcp(cut: Cut) {
     let program = Program::chosen();
     check(Only::Tcp, |file, case| {
         if program == Program::Gearmand && case.not_gearmand.is_some() {
             return Ok(());
         }
-        world::run(file, case, &mut Tcp::start(program, case))
+        world::run(file, case, &mut Tcp::start(program, case, cut))
+            .map_err(|why| format!("{why} ({cut:?})"))
     });
 }
 

@@ -42,7 +42,7 @@ impl Command {
 }
 
 /// In one pass, so that a pool named `{slot}` stays that.
-fn fill(text: &str, pool: &str, slot: &str) -> String {
+pub(super) fn fill(text: &str, pool: &str, slot: &str) -> String {
     let mut filled = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find('{') {

@@ -164,9 +164,27 @@ pub(super) const SCALE: Section = Section {
 
 pub(super) const LOG: Section = Section {
     name: "\"log\"",
-    known: &["max_size", "keep", "timestamps", "max_line"],
-    later: &["file"],
-    synonyms: &[("backups", "keep"), ("size", "max_size")],
+    known: &[
+        "file",
+        "stderr",
+        "max_size",
+        "keep",
+        "compress",
+        "format",
+        "timestamps",
+        "max_line",
+    ],
+    later: &[],
+    synonyms: &[
+        ("backups", "keep"),
+        ("errors", "stderr"),
+        ("gzip", "compress"),
+        ("json", "format"),
+        ("path", "file"),
+        ("size", "max_size"),
+        ("stderr_logfile", "stderr"),
+        ("stdout_logfile", "file"),
+    ],
 };
 
 /// Every kind of map.
@@ -262,7 +280,7 @@ mod tests {
             (&POOL, ""),
             (&SERVER, "durable"),
             (&SERVER, "port"),
-            (&LOG, "file"),
+            (&LOG, "stdout_logfile"),
             (&LOG, "kept"),
             (&LIMITS, "memlock"),
             (&SERVER, "ssl"),

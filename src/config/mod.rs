@@ -13,6 +13,7 @@ mod brackets;
 mod check;
 mod command;
 mod keys;
+mod log;
 mod pool;
 mod problem;
 mod read;
@@ -25,8 +26,8 @@ pub mod units;
 pub use address::{Address, AddressError, DEFAULT_PORT, DEFAULT_TLS_PORT};
 pub use problem::{Problem, Problems};
 pub use schema::{
-    Command, Config, Limits, Log, NoSignal, PemFiles, PemPlaces, Pool, Restart, Scale, Server,
-    ServerLimits, Signal, Tls,
+    Command, Config, Limits, Log, LogFormat, NoSignal, PemFiles, PemPlaces, Pool, Restart, Scale,
+    Server, ServerLimits, Signal, Stderr, Tls,
 };
 pub use tree::Place;
 

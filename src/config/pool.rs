@@ -7,6 +7,7 @@ use indexmap::IndexMap;
 
 use super::command::{self, Env};
 use super::keys;
+use super::log;
 use super::problem::quote;
 use super::read::{Entry, Reader};
 use super::schema::{Command, Limits, Pool, Restart, Signal};
@@ -141,6 +142,7 @@ impl Pools<'_> {
                 max,
                 ..draft.pool
             };
+            log::check(self.reader, entry, &pool, pools);
             pools.insert(name.to_owned(), pool);
         }
     }
@@ -198,21 +200,7 @@ impl Pools<'_> {
                     }
                 }
             }
-            "log" => {
-                let example = "{max_size: 10MiB, keep: 5}";
-                for entry in reader.entries(entry, example).unwrap_or_default() {
-                    let log = &mut pool.log;
-                    match entry.key {
-                        "max_size" => {
-                            set(&mut log.max_size, reader.size(entry, 4 << 10..=u64::MAX));
-                        }
-                        "keep" => set(&mut log.keep, reader.integer(entry, 0..=1000)),
-                        "timestamps" => set(&mut log.timestamps, reader.truth(entry)),
-                        "max_line" => set(&mut log.max_line, reader.size(entry, 80..=16 << 20)),
-                        key => reader.problem(entry.key_place, keys::LOG.unknown(key)),
-                    }
-                }
-            }
+            "log" => log::read(reader, pool, entry),
             key => reader.problem(entry.key_place, keys::POOL.unknown(key)),
         }
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use indexmap::IndexMap;
 
 use super::address::Address;
+use super::command::fill;
 use super::tree::Place;
 
 /// A whole file.
@@ -262,14 +263,52 @@ pub struct Scale {
 /// A pool's log files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
+    /// Where a slot's output goes: a path with `{pool}` and `{slot}` in it, absolute or relative to the file. `None` is
+    /// `<log_dir>/<pool>/<slot>.log`.
+    pub file: Option<String>,
+    /// Where its standard error goes.
+    pub stderr: Stderr,
     /// Rotate past this many bytes.
     pub max_size: u64,
     /// How many rotated files to keep.
     pub keep: u32,
-    /// Put the time before each line.
+    /// Whether rotated files are compressed, as gzip does.
+    pub compress: bool,
+    /// What a line looks like.
+    pub format: LogFormat,
+    /// Put the time before each line of text. JSON has it always.
     pub timestamps: bool,
     /// Break lines longer than this many bytes.
     pub max_line: u64,
+}
+
+/// Where a pool's standard error goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Stderr {
+    /// Into the file of its standard output, in the order written.
+    #[default]
+    Together,
+    /// Into a file beside it: `3.err.log` for `3.log`.
+    Separate,
+    /// Into a file of its own, a path like [`Log::file`].
+    File(String),
+}
+
+/// What a line of a log looks like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// As the worker wrote it.
+    #[default]
+    Text,
+    /// A JSON object: time, pool, slot, pid, stream, job, line.
+    Json,
+}
+
+impl Log {
+    /// The path that a pattern of [`Log::file`] means for a slot.
+    pub fn path(pattern: &str, pool: &str, slot: u32) -> PathBuf {
+        PathBuf::from(fill(pattern, pool, &slot.to_string()))
+    }
 }
 
 impl Default for Scale {
@@ -287,8 +326,12 @@ impl Default for Scale {
 impl Default for Log {
     fn default() -> Log {
         Log {
+            file: None,
+            stderr: Stderr::Together,
             max_size: 10 << 20,
             keep: 5,
+            compress: false,
+            format: LogFormat::Text,
             timestamps: false,
             max_line: 1 << 20,
         }

@@ -94,7 +94,7 @@ functions:
     restart: on-failure
     priority: 5
     scale: {target_wait: 250ms, service_level: 99, down_after: 1m30s, step: 4}
-    log: {max_size: 1G, keep: 0, timestamps: yes, max_line: 64k}
+    log: {file: 'l/{pool}-{slot}', stderr: 'e/{pool}-{slot}', max_size: 1G, keep: 0, compress: on, format: json, timestamps: yes, max_line: 64k}
 "#;
     let config = read(text);
     assert_eq!(
@@ -187,8 +187,12 @@ functions:
             off: false,
         },
         log: Log {
+            file: Some("l/{pool}-{slot}".to_owned()),
+            stderr: Stderr::File("e/{pool}-{slot}".to_owned()),
             max_size: 1 << 30,
             keep: 0,
+            compress: true,
+            format: LogFormat::Json,
             timestamps: true,
             max_line: 64 << 10,
         },
@@ -419,7 +423,10 @@ fn messages() {
         "a: {cmd: x, start_timeout: 0, stop_timeout: -1, stop_signal: STOP, restart: no}",
         "a: {cmd: x, limits: {nofile: 0, nproc: x, core: x, address_space: 1k, cpu: 1ms, memlock: 1}}",
         "a: {cmd: x, scale: {target_wait: soon, down_after: 1y, headroom: 1}, log: 5}",
-        "a: {cmd: x, log: {max_size: 1, keep: -1, timestamps: 1, max_line: 1G, file: x, sizes: 1}}",
+        "a: {cmd: x, log: {max_size: 1, keep: -1, timestamps: 1, max_line: 1G, file: x, format: xml, compress: 9, stderr: apart, sizes: 1}}",
+        "defaults: {log: {file: 'a/{slot}', stderr: 'a'}}\nfunctions: {a: x}",
+        "a: {cmd: x, log: {file: 'a/{slot}', stderr: 'a/{slot}'}}",
+        "a: {cmd: x, log: {file: 'a/{slot}'}}\nb: {cmd: x, log: {stderr: 'a/{slot}'}}",
         // All at once, in the file's order; what an alias repeats is said once.
         "b: {cmd: x | y, maxx: 1}\na: &a {cmd: x, nice: 99}\nc: *a\nd: <cmd: é, mim: 1>\n",
     ];

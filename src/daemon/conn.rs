@@ -199,6 +199,7 @@ impl Conn {
         })
     }
 
+    #[inline]
     fn take(&mut self, bytes: &[u8]) -> Next {
         if bytes.is_empty() {
             return Next::End;

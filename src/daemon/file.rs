@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::settings::LoadedFile;
-use crate::config::{self, Config, Pool, Problem, Problems, Server, Tls};
+use crate::config::{self, Config, Pool, Problem, Problems, Server, Stderr, Tls};
 use crate::pools::{Caps, Plan};
 use crate::sys::reason;
 use crate::tls::{self, Identity, Pem};
@@ -81,6 +81,13 @@ pub fn parse(path: &Path, text: &str) -> Result<Config, FileError> {
     for pool in config.pools.values_mut() {
         join(&mut pool.cwd);
         join(&mut pool.env_file);
+        let join = |path: &mut String| *path = folder.join(&*path).to_string_lossy().into_owned();
+        if let Some(path) = &mut pool.log.file {
+            join(path);
+        }
+        if let Stderr::File(path) = &mut pool.log.stderr {
+            join(path);
+        }
     }
     Ok(config)
 }

@@ -14,12 +14,15 @@ use tokio::sync::{Notify, mpsc};
 use super::limits::Bounds;
 use super::peer::Peer;
 use super::trace;
-use crate::jobs::{self, ConnId, JobServer, Notice, Options};
+use crate::jobs::{self, ConnId, JobServer, Mark, Notice, Options};
 use crate::proto::{Decoded, decode_within};
 use crate::time::Time;
 
 /// No deadline is armed.
 const NEVER: u64 = u64::MAX;
+
+/// No timer is set for later than this: a client may ask for a second so far ahead that the clock has no name for it.
+const FAR: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 /// What the hub tells the owner of the processes.
 #[derive(Clone, Debug)]
@@ -49,7 +52,10 @@ struct Core {
 
 /// Peers that something was put into the mailbox of; kept by each task, so that no call allocates.
 #[derive(Default)]
-pub struct Touched(Vec<Arc<Peer>>);
+pub struct Touched {
+    written: Vec<Arc<Peer>>,
+    marks: Vec<(Arc<Peer>, Mark)>,
+}
 
 /// What became of the bytes that a peer sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,7 +104,7 @@ impl Hub {
 
     /// When a moment of the pure modules comes.
     pub fn instant(&self, time: Time) -> Instant {
-        self.start + time.since_start()
+        self.start + time.since_start().min(FAR)
     }
 
     /// A peer has connected. `make` is given its number.
@@ -140,7 +146,6 @@ impl Hub {
         let now = self.now();
         let mut core = self.lock();
         core.server.disconnect(now, peer.id);
-        core.peers.remove(&peer.id);
         self.deliver(core, touched);
     }
 
@@ -185,7 +190,7 @@ impl Hub {
                 server.tick(now);
                 server.next_deadline()
             });
-            let nanos = deadline.map_or(NEVER, |time| time.since_start().as_nanos() as u64);
+            let nanos = deadline.map_or(NEVER, alarm);
             self.armed.store(nanos, Ordering::Release);
             // a deadline that came in between has seen the old alarm: look once more before sleeping
             let again = self.lock().server.next_deadline();
@@ -216,7 +221,7 @@ impl Hub {
                 if let Some(peer) = peers.get(&conn) {
                     trace::sent(peer, bytes);
                     if peer.post(bytes) {
-                        touched.0.push(Arc::clone(peer));
+                        touched.written.push(Arc::clone(peer));
                     }
                 }
             }
@@ -225,7 +230,15 @@ impl Hub {
                     peer.close();
                 }
             }
+            for mark in out.marks() {
+                if let Some(peer) = peers.get(&mark.conn) {
+                    touched.marks.push((Arc::clone(peer), mark.clone()));
+                }
+            }
             for notice in out.notices() {
+                if let Notice::Closed(conn) = notice {
+                    peers.remove(conn);
+                }
                 // the manager ends last; when it has ended, nobody is left to be told
                 let _ = self.signals.send(Signal::Notice(notice.clone()));
             }
@@ -235,11 +248,15 @@ impl Hub {
             out.clear();
         }
         drop(core);
-        for peer in touched.0.drain(..) {
+        // outside of the lock, because the pipe that is looked at may be busy; before the worker has got the job
+        for (peer, mark) in touched.marks.drain(..) {
+            peer.mark(&mark);
+        }
+        for peer in touched.written.drain(..) {
             peer.flush();
         }
         if let Some(deadline) = deadline {
-            let nanos = deadline.since_start().as_nanos() as u64;
+            let nanos = alarm(deadline);
             if nanos < self.armed.load(Ordering::Acquire) {
                 self.armed.store(nanos, Ordering::Release);
                 self.timer.notify_one();
@@ -251,6 +268,11 @@ impl Hub {
     fn lock(&self) -> MutexGuard<'_, Core> {
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A deadline in nanoseconds since the start, for `armed`.
+fn alarm(deadline: Time) -> u64 {
+    deadline.since_start().min(FAR).as_nanos() as u64
 }
 
 /// How long a closed connection may take to be read empty by its peer.

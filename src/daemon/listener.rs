@@ -107,8 +107,10 @@ impl Listener {
                         })
                     })
                     .collect();
-                // `localhost` may stand for ::1 too on a machine that has no IPv6: one address that works will do
-                match bound.iter().any(Result::is_ok) {
+                // `localhost` may stand for ::1 too on a machine that has no IPv6: one address that works will do. But one that
+                // somebody else has would be missed: half of the clients would speak to him.
+                let is_taken = |one: &Result<_, _>| matches!(one, Err(ListenError::InUse(_)));
+                match bound.iter().any(Result::is_ok) && !bound.iter().any(is_taken) {
                     true => Ok(bound.into_iter().flatten().collect()),
                     false => bound.into_iter().collect(),
                 }
@@ -170,7 +172,7 @@ impl Listener {
                 loop {
                     match listener.accept().await {
                         Ok((stream, remote)) => {
-                            let Some(place) = troubles.place(&hub, &stream) else {
+                            let Some(place) = troubles.place(&hub, &stream, wire) else {
                                 continue;
                             };
                             prepare(&stream, options);
@@ -204,7 +206,7 @@ impl Listener {
                 loop {
                     match listener.accept().await {
                         Ok((stream, _)) => {
-                            let Some(place) = troubles.place(&hub, &stream) else {
+                            let Some(place) = troubles.place(&hub, &stream, wire) else {
                                 continue;
                             };
                             if let Ok(stream) = stream.into_std() {
@@ -228,7 +230,7 @@ struct Troubles {
 
 impl Troubles {
     /// A place for a connection that has been accepted; if there is none, it is told so and will be closed.
-    fn place(&mut self, hub: &Hub, stream: &impl AsFd) -> Option<Place> {
+    fn place(&mut self, hub: &Hub, stream: &impl AsFd, wire: Wire) -> Option<Place> {
         let place = hub.bounds().place();
         if place.is_some() {
             self.end();
@@ -242,12 +244,17 @@ impl Troubles {
             );
         }
         let mut refusal = Vec::new();
-        let text = format!("this server has {connections} connections, which is its limit");
-        Response::Error {
-            code: b"TOO_MANY_CONNECTIONS",
-            text: text.as_bytes(),
+        match wire {
+            Wire::Plain => {
+                let text = format!("this server has {connections} connections, which is its limit");
+                Response::Error {
+                    code: b"TOO_MANY_CONNECTIONS",
+                    text: text.as_bytes(),
+                }
+                .encode(&mut refusal);
+            }
+            Wire::Tls => refusal.extend_from_slice(&tls::NO_ROOM),
         }
-        .encode(&mut refusal);
         // a new socket takes that much, and one that does not is closed all the same
         let _ = net::send_now(stream.as_fd(), &refusal);
         net::end_writing(stream.as_fd());
@@ -273,8 +280,10 @@ impl Troubles {
 }
 
 async fn serve_plain(hub: Arc<Hub>, stream: std::net::TcpStream, remote: SocketAddr, place: Place) {
-    if let Ok(stream) = TcpStream::from_std(stream) {
-        serve_tcp(hub, stream, remote, None, Vec::new(), place).await;
+    if let Ok(stream) = TcpStream::from_std(stream)
+        && let Ok((peer, read)) = meet(&hub, stream, remote, None)
+    {
+        serve(hub, peer, read, Wire::Plain, Vec::new(), place).await;
     }
 }
 
@@ -292,30 +301,25 @@ async fn serve_tls(
     let Some(config) = certificates.current() else {
         return;
     };
-    if let Some(Shaken { tls, early }) = tls::accept(&stream, remote, config).await {
-        serve_tcp(hub, stream, remote, Some(tls), early, place).await;
+    if let Some(Shaken { tls, early }) = tls::accept(&stream, remote, config).await
+        && let Ok((peer, read)) = meet(&hub, stream, remote, Some(tls))
+    {
+        serve(hub, peer, read, Wire::Tls, early, place).await;
     }
 }
 
-async fn serve_tcp(
-    hub: Arc<Hub>,
+/// Makes a TCP connection known to the job server.
+fn meet(
+    hub: &Hub,
     stream: TcpStream,
     remote: SocketAddr,
     tls: Option<Box<ServerConnection>>,
-    early: Vec<u8>,
-    place: Place,
-) {
-    let Ok(local) = stream.local_addr() else {
-        return;
-    };
+) -> io::Result<(Arc<Peer>, ReadHalf)> {
+    let local = stream.local_addr()?;
     let from = jobs::Peer {
         descriptor: stream.as_raw_fd(),
         address: remote.ip().to_canonical().to_string(),
         reach: jobs::Reach::Network,
-    };
-    let wire = match tls {
-        Some(_) => Wire::Tls,
-        None => Wire::Plain,
     };
     let (read, write) = stream.into_split();
     let peer = hub.connect(from, |id| {
@@ -329,7 +333,7 @@ async fn serve_tcp(
         ))
     });
     tracing::debug!(peer = %peer.address, "connected");
-    serve(hub, peer, ReadHalf::Tcp(read), wire, early, place).await;
+    Ok((peer, ReadHalf::Tcp(read)))
 }
 
 async fn serve_unix(hub: Arc<Hub>, stream: std::os::unix::net::UnixStream, place: Place) {

@@ -19,7 +19,8 @@ use super::demand;
 use super::file::{self, ConfigFile, Reading};
 use super::hub::{Hub, Signal as HubSignal};
 use super::log::Log;
-use super::logs::Logs;
+use super::logs::index::Exit;
+use super::logs::{Logs, Marks, Source};
 use super::peer::Origin;
 use super::snapshot::{Snapshooter, Sources};
 use super::spawn::Surroundings;
@@ -91,7 +92,8 @@ pub(super) struct Parts {
     pub(super) file: Option<ConfigFile>,
     pub(super) logs: Logs,
     pub(super) log: Log,
-    pub(super) guardian: Guardian,
+    /// Nobody for a plain job server, which starts no process and gets no file later.
+    pub(super) guardian: Option<Guardian>,
     pub(super) certificates: Arc<Certificates>,
     /// The files of the flags, where TLS is not the configuration file's matter.
     pub(super) pem_files: Option<PemFiles>,
@@ -108,6 +110,8 @@ pub(super) struct Manager {
     parts: Parts,
     supervisor: Supervisor,
     crew: Crew,
+    /// Where what happens to each process is marked in the index of its log.
+    marks: HashMap<ProcId, Marks>,
     /// Events that carrying out an action brought, before the next happening is looked at.
     events: VecDeque<Event>,
     /// When the job server is looked at next, and when it was last.
@@ -132,6 +136,7 @@ impl Manager {
             supervisor: Supervisor::new(parts.seed),
             parts,
             crew: Crew::default(),
+            marks: HashMap::new(),
             events: VecDeque::new(),
             sample_at: None,
             sampled: Time::ZERO,
@@ -237,11 +242,11 @@ impl Manager {
     /// Gives the supervisor its events, and carries out what it answers, until there is nothing left.
     fn work_off(&mut self) {
         while let Some(event) = self.events.pop_front() {
-            // it is put in whenever the process may be parked now, and an event before it may have given the process jobs again
-            if let Event::Parked { proc } = event
-                && !self.is_parked(proc)
-            {
-                continue;
+            // they are put in whenever it may be so, and an event before them may have given the process jobs again
+            match event {
+                Event::Parked { proc } if !self.is_parked(proc) => continue,
+                Event::Cancelled { proc } if !self.works_for_nobody(proc) => continue,
+                _ => {}
             }
             let now = self.parts.hub.now();
             for action in self.supervisor.handle(now, event) {
@@ -283,9 +288,17 @@ impl Manager {
                 }
             }
             Action::Signal { proc, signal } => {
-                self.signal(proc, |pid| signal::signal_group(pid, signal))
+                if let Some(marks) = self.marks.get(&proc) {
+                    marks.stop(&format!("SIG{}", signal.name()));
+                }
+                self.signal(proc, |pid| signal::signal_group(pid, signal));
             }
-            Action::Kill { proc } => self.signal(proc, signal::kill_group),
+            Action::Kill { proc } => {
+                if let Some(marks) = self.marks.get(&proc) {
+                    marks.stop("SIGKILL");
+                }
+                self.signal(proc, signal::kill_group);
+            }
             Action::Tell(tell) => say(&tell),
             Action::Finished => self.is_finished = true,
         }
@@ -299,6 +312,7 @@ impl Manager {
         let Child {
             pid,
             output,
+            errors,
             mut exit,
         } = match started {
             Ok(child) => child,
@@ -308,17 +322,22 @@ impl Manager {
             }
         };
         self.watch_over(pid);
-        let capture = self
-            .parts
-            .logs
-            .capture(&pool.name, slot.0, pool.log.clone(), output);
+        let capture = self.parts.logs.capture(Source {
+            pool: pool.name.clone(),
+            slot: slot.0,
+            pid,
+            config: pool.log.clone(),
+            output,
+            errors,
+        });
+        self.marks.insert(proc, capture.marks());
         let happenings = self.parts.happenings.clone();
         tokio::spawn(async move {
             let status = exit.wait().await;
             // what the process has left behind in its group goes with it
             let _ = signal::kill_group(pid);
-            let last_lines = capture.ended().await;
             let status = status.map_or(ExitStatus::Code(-1), |status| status_of(&status));
+            let last_lines = capture.ended(exit_of(status)).await;
             // the manager ends last
             let _ = happenings.send(Happening::Exited {
                 proc,
@@ -332,7 +351,10 @@ impl Manager {
 
     /// Tells the guardian of a new process; a new guardian of all of them, when somebody has killed the old one.
     fn watch_over(&mut self, pid: u32) {
-        let told = self.parts.guardian.watch(pid).or_else(|error| {
+        let Some(watching) = &mut self.parts.guardian else {
+            return;
+        };
+        let told = watching.watch(pid).or_else(|error| {
             if error.kind() != ErrorKind::BrokenPipe {
                 return Err(error);
             }
@@ -343,7 +365,7 @@ impl Manager {
             }
             guardian.watch(pid)?;
             // reaps the dead one, which has nothing left to say
-            let _ = std::mem::replace(&mut self.parts.guardian, guardian).finish();
+            let _ = std::mem::replace(watching, guardian).finish();
             Ok(())
         });
         if let Err(error) = told {
@@ -361,8 +383,10 @@ impl Manager {
     }
 
     fn exited(&mut self, proc: ProcId, status: ExitStatus, last_lines: Vec<String>) {
+        self.marks.remove(&proc);
         if let Some(member) = self.crew.leave(proc)
-            && let Err(error) = self.parts.guardian.forget(member.pid)
+            && let Some(guardian) = &self.parts.guardian
+            && let Err(error) = guardian.forget(member.pid)
         {
             tracing::debug!(%error, "the guardian does not answer");
         }
@@ -394,6 +418,8 @@ impl Manager {
                 }
             }
             Notice::Cancelled(conn) => {
+                // a connection may register and take a job before it has been looked at
+                self.adopt(std::mem::take(registered));
                 if let Some(proc) = self.crew.owner(conn) {
                     self.events.push_back(Event::Cancelled { proc });
                 }
@@ -407,6 +433,23 @@ impl Manager {
                 }
             }
         }
+    }
+
+    /// Whether a process runs cancelled jobs and no others, so that stopping it cuts nothing that anybody wants. If so it is given no
+    /// more under the same lock: a worker may be about to end such a job, and to ask for another.
+    fn works_for_nobody(&self, proc: ProcId) -> bool {
+        let member = self.crew.get(proc);
+        // what a process that was only guessed does may be on connections that are not known
+        let known = member.filter(|member| member.registration != Registration::Guessed);
+        known.is_some_and(|member| {
+            self.parts.hub.with(|server, now| {
+                let is_so = server.works_for_nobody(&member.conns);
+                for &conn in member.conns.iter().filter(|_| is_so) {
+                    server.quiesce(now, conn);
+                }
+                is_so
+            })
+        })
     }
 
     /// Whether a quiesced process has nothing left to do: all of its connections are parked now, or it never had any and has not
@@ -468,7 +511,13 @@ impl Manager {
             return;
         };
         if owner.is_some() && self.crew.owner(conn).is_none() {
-            match self.crew.adopt(proc, conn) {
+            let service = self.crew.adopt(proc, conn);
+            // before it is given its first job
+            if let (Some(peer), Some(marks)) = (self.parts.hub.peer(conn), self.marks.get(&proc)) {
+                peer.trace(marks.clone());
+                self.parts.hub.with(|server, _| server.trace(conn));
+            }
+            match service {
                 MemberService::Open => self.parts.hub.with(|server, now| server.admit(now, conn)),
                 MemberService::Quiesced => {
                     self.parts.hub.with(|server, now| server.quiesce(now, conn))
@@ -796,6 +845,7 @@ impl Manager {
             hub: &self.parts.hub,
             crew: &self.crew,
             file: self.parts.file.as_ref(),
+            logs: &self.parts.logs,
             is_shutting_down: self.ending.is_some(),
         };
         let pools = self.supervisor.view(self.parts.hub.now());
@@ -806,7 +856,9 @@ impl Manager {
 
     /// Ends the guardian, and with it whatever is left of the processes.
     pub(super) fn finish(self) {
-        if let Err(error) = self.parts.guardian.finish() {
+        if let Some(guardian) = self.parts.guardian
+            && let Err(error) = guardian.finish()
+        {
             tracing::error!(%error, "processes may be left behind");
         }
     }
@@ -846,5 +898,19 @@ fn status_of(status: &std::process::ExitStatus) -> ExitStatus {
     match (status.code(), status.signal()) {
         (Some(code), _) => ExitStatus::Code(code),
         (None, signal) => ExitStatus::Signal(signal.unwrap_or_default()),
+    }
+}
+
+/// As the index of a log says it.
+fn exit_of(status: ExitStatus) -> Exit {
+    match status {
+        ExitStatus::Code(status) => Exit {
+            status: Some(status),
+            signal: None,
+        },
+        ExitStatus::Signal(number) => Exit {
+            status: None,
+            signal: Some(signal::name(number)),
+        },
     }
 }

@@ -5,6 +5,7 @@ pub mod control;
 mod crew;
 mod demand;
 pub mod file;
+mod heap;
 pub mod hub;
 pub mod limits;
 pub mod listener;

@@ -4,14 +4,15 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rustls::ServerConnection;
 use tokio::net::{tcp, unix};
 use tokio::sync::Notify;
 
 use super::limits::Share;
-use crate::jobs::ConnId;
+use super::logs::Marks;
+use crate::jobs::{ConnId, Edge, Mark};
 use crate::sys::net;
 use crate::tls::wire::{self, Incoming};
 
@@ -30,6 +31,8 @@ pub struct Peer {
     mailbox: Mutex<Mailbox>,
     /// Rings for the peer's own task: the socket is full, or the connection is to be closed.
     bell: Notify,
+    /// The output of its process, if that is one of ours.
+    marks: OnceLock<Marks>,
 }
 
 /// Where a connection comes from, as far as it says who is behind it.
@@ -104,6 +107,23 @@ impl Peer {
                 share,
             }),
             bell: Notify::new(),
+            marks: OnceLock::new(),
+        }
+    }
+
+    /// The jobs of this peer are marked in the output of its process.
+    pub(super) fn trace(&self, marks: Marks) {
+        // A connection does not change its process.
+        let _ = self.marks.set(marks);
+    }
+
+    /// Marks that the process is given a job, or has it no longer. What is sent to it about that is still in the mailbox.
+    pub(super) fn mark(&self, mark: &Mark) {
+        if let Some(marks) = self.marks.get() {
+            match mark.edge {
+                Edge::Began => marks.begin(&mark.handle),
+                Edge::Ended => marks.end(&mark.handle),
+            }
         }
     }
 
@@ -153,6 +173,7 @@ impl Peer {
         self.bell.notify_one();
     }
 
+    #[inline]
     fn write_now(&self, mailbox: &mut Mailbox) {
         if mailbox.writer != Writer::Anyone {
             return;
@@ -282,6 +303,7 @@ impl Mailbox {
     }
 
     /// Writes until nothing is left, or `send` takes no more.
+    #[inline]
     fn write(&mut self, mut send: impl FnMut(&[u8]) -> io::Result<usize>) -> io::Result<()> {
         if self.tls.is_some() {
             return self.write_encrypted(send);
@@ -293,6 +315,7 @@ impl Mailbox {
         Ok(())
     }
 
+    #[cold]
     fn write_encrypted(&mut self, send: impl FnMut(&[u8]) -> io::Result<usize>) -> io::Result<()> {
         let Some(tls) = &mut self.tls else {
             return Ok(());

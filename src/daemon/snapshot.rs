@@ -9,6 +9,7 @@ use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 use super::crew::{Crew, Registration};
 use super::file::ConfigFile;
 use super::hub::Hub;
+use super::logs::Logs;
 use crate::jobs::load::{ConnLoad, RunningJob};
 use crate::pools::ProcId;
 use crate::pools::view::{PoolView, ProcessView};
@@ -24,6 +25,7 @@ pub(super) struct Sources<'a> {
     pub(super) hub: &'a Arc<Hub>,
     pub(super) crew: &'a Crew,
     pub(super) file: Option<&'a ConfigFile>,
+    pub(super) logs: &'a Logs,
     pub(super) is_shutting_down: bool,
 }
 
@@ -111,6 +113,8 @@ impl Snapshooter {
                 log_dir: self.log_dir.clone(),
                 config: sources.file.map(|file| file.path().display().to_string()),
                 config_error: sources.file.and_then(ConfigFile::error).map(str::to_owned),
+                logs_failing: sources.logs.troubled(),
+                logs_dropped: sources.logs.dropped(),
                 shutting_down: sources.is_shutting_down,
                 connections,
             },

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use crate::config::{Address, Command, DEFAULT_PORT, Pool};
+use crate::config::{Address, Command, DEFAULT_PORT, Pool, Stderr};
 use crate::pools::Slot;
 use crate::sys::child::Spec;
 use crate::sys::user::{self, ResolveError};
@@ -105,6 +105,7 @@ impl Surroundings {
             umask: pool.umask,
             nice: pool.nice,
             limits: pool.limits.clone(),
+            stderr_apart: pool.log.stderr != Stderr::Together,
         })
     }
 

@@ -33,7 +33,9 @@ impl JobServer {
         let look = |shape: &mut Vec<u64>, job: &Job| {
             shape.extend([
                 u64::from(job.function) << 32 | u64::from(job.runs),
-                u64::from(job.background) << 32 | job.clients.len() as u64,
+                u64::from(job.background) << 32
+                    | u64::from(job.cancelled) << 33
+                    | job.clients.len() as u64,
             ]);
         };
         for conn in self.conns.iter() {
@@ -99,6 +101,8 @@ impl JobServer {
                 }
             }
         }
+        let (jobs, numbers) = self.jobs.counts();
+        assert_eq!(numbers, jobs, "each job has a number, and nobody else");
         let bytes: u64 = self.jobs.iter().map(|(_, job)| job.bytes()).sum();
         assert_eq!(self.jobs.bytes(), bytes, "the bytes of all jobs");
         let mut held = 0;

@@ -90,6 +90,8 @@ pub(super) struct Conn {
     pub(super) service: Service,
     /// Whether it has asked for a job, or gone to sleep, since the last one that it had: none of the worker's code is left to run.
     pub(super) settled: bool,
+    /// Whether each job that it is given or loses is told: those of our own processes, for the index of their logs.
+    pub(super) traced: bool,
     pub(super) jobs_done: u64,
     pub(super) idle_since: Time,
 
@@ -131,6 +133,7 @@ impl Conns {
             ticket: Ticket::None,
             service,
             settled: false,
+            traced: false,
             jobs_done: 0,
             idle_since: now,
             waits: HashMap::default(),

@@ -1,14 +1,14 @@
-//! A job, and the table of all jobs with its two indexes: by handle, and by unique.
+//! A job, and the table of all jobs with its two indexes: by number, and by unique.
 
-use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher};
 
-use foldhash::fast::{FixedState, SeedableRandomState};
+use foldhash::fast::SeedableRandomState;
 use foldhash::{SharedSeed, fast};
 use hashbrown::HashTable;
 use slab::Slab;
 
 use super::conn::ConnKey;
+use super::numbers::Numbers;
 use crate::proto::Priority;
 use crate::time::Time;
 
@@ -48,6 +48,8 @@ pub(super) struct Job {
     pub(super) place: Place,
     /// Somebody submitted it in the background, so that it matters although nobody waits.
     pub(super) background: bool,
+    /// An operator has given it up while it ran.
+    pub(super) cancelled: bool,
     /// How often it was given to a worker.
     pub(super) runs: u32,
     pub(super) since: Time,
@@ -81,11 +83,10 @@ fn sameness<'a>(unique: &'a [u8], workload: &'a [u8]) -> &'a [u8] {
 #[derive(Clone)]
 pub(super) struct Jobs {
     slots: Slab<Job>,
-    by_number: HashMap<u64, JobKey, FixedState>,
+    numbers: Numbers,
     by_unique: HashTable<JobKey>,
     /// Seeded by the shell, for uniques come from outside.
     hash: SeedableRandomState,
-    next: u64,
     /// The sum of [`Job::bytes`].
     bytes: u64,
 }
@@ -94,10 +95,9 @@ impl Jobs {
     pub(super) fn new(seed: u64, first: u64) -> Jobs {
         Jobs {
             slots: Slab::new(),
-            by_number: HashMap::default(),
+            numbers: Numbers::new(first),
             by_unique: HashTable::new(),
             hash: SeedableRandomState::with_seed(seed, SharedSeed::global_fixed()),
-            next: first,
             bytes: 0,
         }
     }
@@ -119,14 +119,12 @@ impl Jobs {
 
     /// Files a job under the next number, which is returned in the job.
     pub(super) fn insert(&mut self, mut job: Job) -> JobKey {
-        job.number = self.next;
-        self.next += 1;
+        job.number = self.numbers.next();
         self.bytes += job.bytes();
-        let number = job.number;
         let hash =
             (!job.unique.is_empty()).then(|| hash_of(&self.hash, job.function, job.sameness()));
         let key = self.slots.insert(job) as JobKey;
-        self.by_number.insert(number, key);
+        self.numbers.push(key);
         if let Some(hash) = hash {
             let (slots, state) = (&self.slots, &self.hash);
             self.by_unique.insert_unique(hash, key, |&other| {
@@ -140,7 +138,7 @@ impl Jobs {
     pub(super) fn remove(&mut self, key: JobKey) -> Job {
         let job = self.slots.remove(key as usize);
         self.bytes -= job.bytes();
-        self.by_number.remove(&job.number);
+        self.numbers.remove(job.number);
         if !job.unique.is_empty() {
             let hash = hash_of(&self.hash, job.function, job.sameness());
             if let Ok(entry) = self.by_unique.find_entry(hash, |&other| other == key) {
@@ -149,14 +147,19 @@ impl Jobs {
         }
         if self.slots.is_empty() && self.slots.capacity() > KEEP {
             self.slots.shrink_to_fit();
-            self.by_number.shrink_to(KEEP);
+            self.numbers.shrink();
             self.by_unique.shrink_to(KEEP, |_| 0);
         }
         job
     }
 
     pub(super) fn by_number(&self, number: u64) -> Option<JobKey> {
-        self.by_number.get(&number).copied()
+        self.numbers.find(number)
+    }
+
+    /// How many there are, and how many of them the numbers know: the same.
+    pub(super) fn counts(&self) -> (usize, usize) {
+        (self.slots.len(), self.numbers.len())
     }
 
     /// Whether there is such a job and it waits in its lane.

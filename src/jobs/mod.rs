@@ -5,7 +5,7 @@
 //!
 //! In reading order: [`server`] is the switch-board and what clients ask for; `submit` is how a job comes in, `calendar` the moment
 //! that SUBMIT_JOB_SCHED means; `work` is a job's way through a worker's hands;
-//! [`wake`] is who sleeps and who is woken; `job`, `function` and [`conn`] are the tables; [`outbox`] is the output; [`load`] is
+//! [`wake`] is who sleeps and who is woken; `job`, `numbers`, `function` and [`conn`] are the tables; [`outbox`] is the output; [`load`] is
 //! the snapshot.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
@@ -16,6 +16,7 @@ pub mod conn;
 mod function;
 mod job;
 pub mod load;
+mod numbers;
 pub mod outbox;
 pub mod server;
 mod submit;
@@ -26,5 +27,5 @@ mod work;
 
 pub use conn::{ConnId, Reach};
 pub use function::MAX_FUNCTIONS;
-pub use outbox::{Notice, Outbox};
+pub use outbox::{Edge, Mark, Notice, Outbox};
 pub use server::{JobServer, MAX_CLIENT_ID, MAX_FUNCTION, MAX_UNIQUE, Newcomers, Options, Peer};

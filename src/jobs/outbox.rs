@@ -16,7 +16,28 @@ pub struct Outbox {
     sends: Vec<(ConnId, Range<usize>)>,
     closes: Vec<ConnId>,
     notices: Vec<Notice>,
+    marks: Vec<Mark>,
     demand: bool,
+}
+
+/// Which job a traced connection has, said at the moment when that changes. See [`JobServer::trace`](super::JobServer::trace).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// The connection.
+    pub conn: ConnId,
+    /// What happened.
+    pub edge: Edge,
+    /// The job's handle.
+    pub handle: Box<[u8]>,
+}
+
+/// One end of a job's time in a worker's hands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Edge {
+    /// The worker is given the job.
+    Began,
+    /// The worker has it no longer, however that came.
+    Ended,
 }
 
 /// What the owner of the worker processes is told.
@@ -33,7 +54,8 @@ pub enum Notice {
     Parked(ConnId),
     /// A connection has ended its first job.
     Worked(ConnId),
-    /// The job that a connection runs was cancelled: its worker works for nobody.
+    /// A job that a connection runs was cancelled. Old news once its worker has ended it, so see
+    /// [`works_for_nobody`](super::JobServer::works_for_nobody).
     Cancelled(ConnId),
     /// A connection is gone.
     Closed(ConnId),
@@ -59,6 +81,11 @@ impl Outbox {
         &self.notices
     }
 
+    /// What happened to the jobs of traced connections, in order.
+    pub fn marks(&self) -> &[Mark] {
+        &self.marks
+    }
+
     /// Whether a job waits that no worker is on its way to take: more processes may be wanted.
     pub fn demand(&self) -> bool {
         self.demand
@@ -66,7 +93,11 @@ impl Outbox {
 
     /// Whether there is nothing.
     pub fn is_empty(&self) -> bool {
-        self.sends.is_empty() && self.closes.is_empty() && self.notices.is_empty() && !self.demand
+        self.sends.is_empty()
+            && self.closes.is_empty()
+            && self.notices.is_empty()
+            && self.marks.is_empty()
+            && !self.demand
     }
 
     /// Forgets everything, once it has been carried out.
@@ -76,6 +107,7 @@ impl Outbox {
         self.sends.clear();
         self.closes.clear();
         self.notices.clear();
+        self.marks.clear();
         self.demand = false;
     }
 
@@ -99,6 +131,10 @@ impl Outbox {
 
     pub(super) fn tell(&mut self, notice: Notice) {
         self.notices.push(notice);
+    }
+
+    pub(super) fn mark(&mut self, mark: Mark) {
+        self.marks.push(mark);
     }
 
     pub(super) fn want_workers(&mut self) {

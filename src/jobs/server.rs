@@ -256,9 +256,9 @@ impl JobServer {
     }
 
     /// Gives up a job, as an operator asks: the clients that wait for it are told that it has failed. One that runs is nobody's from
-    /// then on, and whoever owns its worker's process is told. Returns whether there is such a job.
+    /// then on, and whoever owns its worker's process is told. Returns whether there is such a job that was not given up before.
     pub fn cancel(&mut self, handle: &[u8]) -> bool {
-        let Some(job) = self.job(handle) else {
+        let Some(job) = self.job(handle).filter(|&job| !self.jobs[job].cancelled) else {
             return false;
         };
         self.tell_clients(job, &Response::WorkFail { handle });
@@ -271,6 +271,14 @@ impl JobServer {
             Place::Lane { .. } | Place::Later { .. } => self.drop_job(job),
         }
         true
+    }
+
+    /// Whether these connections run cancelled jobs, and no others. To be asked, and answered with [`JobServer::quiesce`], under one
+    /// lock: the worker of a cancelled job may have another one by now, which is not to be cut.
+    pub fn works_for_nobody(&self, conns: &[ConnId]) -> bool {
+        let keys = conns.iter().filter_map(|&conn| self.conns.key(conn));
+        let mut held = keys.flat_map(|key| &self.conns[key].held).peekable();
+        held.peek().is_some() && held.all(|&job| self.jobs[job].cancelled)
     }
 
     /// How far away a peer may be, unless it is gone.
@@ -487,7 +495,12 @@ impl JobServer {
     /// The job with this handle.
     pub(super) fn job(&self, handle: &[u8]) -> Option<JobKey> {
         let rest = handle.strip_prefix(self.options.handle_prefix.as_bytes())?;
-        self.jobs.by_number(number(rest.strip_prefix(b":")?)?)
+        let digits = rest.strip_prefix(b":")?;
+        // clients compare handles as text: one that is spelled otherwise, and passed on so, would be no client's
+        if digits.starts_with(b"0") {
+            return None;
+        }
+        self.jobs.by_number(number(digits)?)
     }
 
     pub(super) fn send(&mut self, key: ConnKey, response: &Response<'_>) {

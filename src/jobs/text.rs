@@ -1,8 +1,8 @@
 //! The admin lines that the job server answers.
 
-use super::conn::ConnId;
-use super::conn::Reach;
-use super::function::DropError;
+use super::conn::{ConnId, Conns, Reach};
+use super::function::{DropError, Functions};
+use super::job::{Job, Place};
 use super::outbox::Notice;
 use super::server::{Handle, JobServer, MAX_FUNCTION};
 use crate::proto::admin::{Admin, GEARMAND_VERSION, incomplete, unknown_command};
@@ -113,6 +113,27 @@ fn tell(server: &mut JobServer, asking: ConnId, admin: Admin<'_>) {
             }
             out.extend_from_slice(b".\n");
         }),
+        Admin::Jobs => out.write(asking, |out| {
+            for (_, job) in jobs.iter() {
+                write_job(out, functions, conns, job);
+                out.extend_from_slice(format!("\t{}\n", job.clients.len()).as_bytes());
+            }
+            out.extend_from_slice(b".\n");
+        }),
+        Admin::Clients => out.write(asking, |out| {
+            for conn in conns.iter() {
+                out.extend_from_slice(conn.peer.as_bytes());
+                out.push(b'\n');
+                let mut waits: Vec<_> = conn.waits.keys().map(|&job| &jobs[job]).collect();
+                waits.sort_unstable_by_key(|job| job.number);
+                for job in waits {
+                    out.push(b'\t');
+                    write_job(out, functions, conns, job);
+                    out.push(b'\n');
+                }
+            }
+            out.extend_from_slice(b".\n");
+        }),
         Admin::CreateFunction(_) => out.write(asking, |out| incomplete(out, "create")),
         Admin::MaxQueue(..) => out.write(asking, |out| incomplete(out, "maxqueue")),
         // one line of text from anybody on the network must not end a server: gearmand has given the command up for that
@@ -132,4 +153,17 @@ fn tell(server: &mut JobServer, asking: ConnId, admin: Admin<'_>) {
         }),
         Admin::Unknown(word) => out.write(asking, |out| unknown_command(out, word)),
     }
+}
+
+/// A job as Perl's server lists it: function, unique, and the address of its worker, which is `-` while it waits.
+fn write_job(out: &mut Vec<u8>, functions: &Functions, conns: &Conns, job: &Job) {
+    let worker = match job.place {
+        Place::Worker { conn, .. } => &conns[conn].peer,
+        Place::Lane { .. } | Place::Later { .. } => "-",
+    };
+    out.extend_from_slice(&functions[job.function].name);
+    out.push(b'\t');
+    out.extend_from_slice(&job.unique);
+    out.push(b'\t');
+    out.extend_from_slice(worker.as_bytes());
 }

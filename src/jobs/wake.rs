@@ -51,6 +51,14 @@ impl JobServer {
         self.is_ending = true;
     }
 
+    /// Tells of each job that this connection is given or loses, in [`Outbox::marks`](super::Outbox::marks). Of all others nothing is
+    /// told, which costs them one look at a flag a job.
+    pub fn trace(&mut self, conn: ConnId) {
+        if let Some(key) = self.conns.key(conn) {
+            self.conns[key].traced = true;
+        }
+    }
+
     /// Gives jobs to a connection that was held back as a newcomer, if it is not one that may have none.
     pub fn admit(&mut self, now: Time, conn: ConnId) {
         if let Some(key) = self.conns.key(conn) {

@@ -2,7 +2,7 @@
 
 use super::conn::{ConnKey, MAX_EXCEPTED, Service};
 use super::job::{Job, JobKey, Place};
-use super::outbox::Notice;
+use super::outbox::{Edge, Mark, Notice};
 use super::server::{Handle, JobServer};
 use crate::proto::{Grab, Priority, Response};
 use crate::time::Time;
@@ -114,6 +114,7 @@ impl JobServer {
             },
         };
         self.out.send(self.conns[key].id, &response);
+        self.trace_job(key, job, Edge::Began);
     }
 
     /// WORK_STATUS: kept for those who ask, and passed on as it was sent.
@@ -281,6 +282,9 @@ impl JobServer {
 
     /// The counters and the deadline of a running job that no longer runs.
     fn leave_worker(&mut self, job: JobKey) {
+        if let Place::Worker { conn, .. } = self.jobs[job].place {
+            self.trace_job(conn, job, Edge::Ended);
+        }
         let it = &self.jobs[job];
         if let Place::Worker {
             deadline: Some(deadline),
@@ -290,6 +294,18 @@ impl JobServer {
             self.deadlines.remove(&(deadline, it.number));
         }
         self.functions[it.function].running -= 1;
+    }
+
+    fn trace_job(&mut self, key: ConnKey, job: JobKey, edge: Edge) {
+        let conn = &self.conns[key];
+        if conn.traced {
+            let handle = Handle::new(&self.options.handle_prefix, self.jobs[job].number);
+            self.out.mark(Mark {
+                conn: conn.id,
+                edge,
+                handle: handle.bytes().into(),
+            });
+        }
     }
 
     /// The end of a job that is in no lane and in no worker's hands.
@@ -306,7 +322,7 @@ impl JobServer {
         for client in std::mem::take(&mut self.jobs[job].clients) {
             self.conns[client].waits.remove(&job);
         }
-        self.jobs[job].background = false;
+        (self.jobs[job].background, self.jobs[job].cancelled) = (false, true);
         self.jobs.make_unlike_any(job);
     }
 
@@ -338,6 +354,7 @@ impl Job {
             priority,
             place: Place::Later { due: now },
             background: false,
+            cancelled: false,
             runs: 0,
             since: now,
             numerator: 0,

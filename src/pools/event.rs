@@ -43,7 +43,8 @@ pub enum Event {
     /// Every connection of a quiesced process is parked: no job, and nothing of the worker's code left to run. The shell checks that
     /// it still is when it passes this on: one that an `Unquiesce` has overtaken would have a later job cut.
     Parked { proc: ProcId },
-    /// The job that the process runs was cancelled: what it does is for nobody.
+    /// Whatever jobs the process runs were cancelled: what it does is for nobody. The shell checks that it still is so when it passes
+    /// this on, and quiesces the process under the same lock.
     Cancelled { proc: ProcId },
     /// The process has ended its first job: it works, however short its life. Sent before `Exited` at the latest; the samples may
     /// come too late to say so of a worker that ends after each job.

@@ -13,6 +13,10 @@ pub enum Admin<'a> {
     ShowJobs,
     /// The unique of every job.
     ShowUniqueJobs,
+    /// Perl's server: every job with its worker, and how many wait for it.
+    Jobs,
+    /// Perl's server: every connection, and the jobs that it waits for.
+    Clients,
     /// `show` and something else.
     ShowOther,
     /// Gives up the job with this handle.
@@ -51,10 +55,11 @@ pub enum Ending {
 }
 
 impl<'a> Admin<'a> {
-    /// Reads a line, without its line end. Words are split on blanks, case does not matter.
+    /// Reads a line, without its line end. Words are split on blanks, and on nothing else, for Perl's prefixes put a tab into
+    /// function names; case does not matter.
     pub fn parse(line: &'a [u8]) -> Admin<'a> {
         let mut words = line
-            .split(u8::is_ascii_whitespace)
+            .split(|&byte| byte == b' ')
             .filter(|word| !word.is_empty());
         let Some(first) = words.next() else {
             return Admin::Blank;
@@ -63,17 +68,19 @@ impl<'a> Admin<'a> {
             b"status" => Admin::Status,
             b"prioritystatus" => Admin::PriorityStatus,
             b"workers" => Admin::Workers,
+            b"jobs" => Admin::Jobs,
+            b"clients" => Admin::Clients,
             b"version" => Admin::Version,
             b"getpid" => Admin::Pid,
             b"verbose" => Admin::Verbose,
-            b"show" => match (words.next(), words.next()) {
+            b"show" => match (words.next(), words.next(), words.next()) {
                 // gearmand's own answer to `show` alone
-                (None, _) => Admin::Unknown(first),
-                (Some(what), None) if is(what, b"jobs") => Admin::ShowJobs,
-                (Some(what), Some(jobs)) if is(what, b"unique") && is(jobs, b"jobs") => {
+                (None, _, _) => Admin::Unknown(first),
+                (Some(what), None, _) if is(what, b"jobs") => Admin::ShowJobs,
+                (Some(what), Some(jobs), None) if is(what, b"unique") && is(jobs, b"jobs") => {
                     Admin::ShowUniqueJobs
                 }
-                (Some(_), _) => Admin::ShowOther,
+                (Some(_), _, _) => Admin::ShowOther,
             },
             b"cancel" => match (words.next(), words.next(), words.next()) {
                 // gearmand's own answer to less

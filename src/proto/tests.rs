@@ -4,6 +4,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
+use super::admin::Admin;
 use super::frame::{HEADER, MAX_BODY, MAX_LINE, decode, decode_within};
 use super::request::{Grab, Mode, Priority, Request, RequestError, Schedule};
 use super::response::{Response, ResponseError};
@@ -312,6 +313,12 @@ fn pieces<'a>(bytes: &'a [u8], cuts: &[Index]) -> Vec<&'a [u8]> {
     at.windows(2).map(|pair| &bytes[pair[0]..pair[1]]).collect()
 }
 
+/// What admin lines are made of.
+const ADMIN_WORDS: [&str; 16] = [
+    "status", "workers", "show", "unique", "jobs", "cancel", "job", "create", "drop", "function",
+    "maxqueue", "shutdown", "graceful", "version", "7", "-1",
+];
+
 /// Whole packets of any type and lines of text, as they come on one connection.
 fn stream() -> impl Strategy<Value = (Vec<u8>, Vec<Seen>)> {
     let packet = (
@@ -397,6 +404,42 @@ proptest! {
         let whole = follow(std::iter::once(&bytes[..]));
         prop_assert_eq!(&follow(pieces(&bytes, &cuts).into_iter()), &whole);
         prop_assert_eq!(&follow(bytes.chunks(1)), &whole);
+    }
+
+    /// Garbage that ends with a line end is lines, or the end of the stream; whole packets before it are read in any case, and those
+    /// behind it if it was lines.
+    #[test]
+    fn garbage_hides_no_packet(
+        (before, sent) in stream(),
+        line in "[!-~][ -~]{0,200}",
+        (after, also_sent) in stream(),
+        cuts in vec(any::<Index>(), 0..12),
+    ) {
+        let bytes = [&before[..], line.as_bytes(), b"\n", &after].concat();
+        let mut all = sent;
+        all.push(Seen::Text(line.trim_end_matches('\r').as_bytes().to_vec()));
+        all.extend(also_sent);
+        prop_assert_eq!(&follow(pieces(&bytes, &cuts).into_iter()), &all);
+
+        let hopeless = [&before[..], b"\0GARBAGE", &after].concat();
+        let seen = follow(pieces(&hopeless, &cuts).into_iter());
+        prop_assert_eq!(seen.last(), Some(&Seen::Hopeless(FrameError::Magic)));
+        prop_assert_eq!(&seen[..seen.len() - 1], &follow(std::iter::once(&before[..])));
+    }
+
+    /// No line of text makes the reader of admin lines panic, and case and blanks mean nothing.
+    #[test]
+    fn a_line_means_the_same_in_any_case(line in vec(prop_oneof![3 => any::<u8>(), 1 => Just(b' ')], 0..80)) {
+        let spaced = [b" \t", &line[..], b"  "].concat();
+        prop_assert_eq!(Admin::parse(&spaced), Admin::parse(&line));
+    }
+
+    #[test]
+    fn words_of_commands_in_any_case(words in vec(select(&ADMIN_WORDS[..]), 0..5)) {
+        let line = words.join(" ");
+        let shouted = line.to_ascii_uppercase();
+        let (quiet, loud) = (Admin::parse(line.as_bytes()), Admin::parse(shouted.as_bytes()));
+        prop_assert_eq!(std::mem::discriminant(&quiet), std::mem::discriminant(&loud), "{}", line);
     }
 
     #[test]

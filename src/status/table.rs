@@ -48,6 +48,25 @@ fn server(server: &ServerStatus, look: Look) -> String {
             out.push_str(&look.verbatim(&printable(line), "  ", Paint::Bad));
         }
     }
+    if server.logs_dropped > 0 || server.logs_failing > 0 {
+        let dropped = bytes(server.logs_dropped);
+        let (text, paint) = match server.logs_failing {
+            0 => (
+                format!(
+                    "logs: {dropped} of the workers' output were dropped while they could not be written"
+                ),
+                Paint::Warn,
+            ),
+            failing => {
+                let files = count(failing, "file", "files");
+                let text = format!(
+                    "LOGS: {files} cannot be written, {dropped} of the workers' output dropped; see the daemon's log"
+                );
+                (text, Paint::Alarm)
+            }
+        };
+        out.push_str(&look.sentence(&text, 0, paint));
+    }
     out
 }
 

@@ -43,6 +43,8 @@ pub struct Spec {
     pub nice: Option<i32>,
     /// Resource limits.
     pub limits: Limits,
+    /// Whether its stderr has a pipe of its own.
+    pub stderr_apart: bool,
 }
 
 /// A process that has been started.
@@ -52,6 +54,8 @@ pub struct Child {
     pub pid: u32,
     /// The read end of its stdout and stderr: non-blocking, close-on-exec.
     pub output: OwnedFd,
+    /// The same of its stderr alone, where that was asked for.
+    pub errors: Option<OwnedFd>,
     /// Its end.
     pub exit: Exit,
 }
@@ -138,7 +142,7 @@ pub enum SpawnError {
     },
 }
 
-/// Starts a process: in a session and process group of its own, stdin `/dev/null`, stdout and stderr on one pipe, default signal
+/// Starts a process: in a session and process group of its own, stdin `/dev/null`, stdout and stderr on one pipe or one each, default signal
 /// dispositions, no other descriptor. It is killed when the daemon dies.
 ///
 /// Call it from *one thread that lives as long as the daemon*, within a tokio runtime. The kernel ties `PR_SET_PDEATHSIG` to the
@@ -155,10 +159,12 @@ pub fn spawn(spec: &Spec) -> Result<Child, SpawnError> {
     let failed = |error: io::Error| explain(spec, &program, &error);
     let setup = Setup::prepare(spec).map_err(failed)?;
 
-    let (output, input) = pipe2(OFlag::O_CLOEXEC).map_err(|errno| failed(errno.into()))?;
-    // The flag belongs to this end alone: the worker's writes still wait for room.
-    fcntl(&output, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(|errno| failed(errno.into()))?;
-    let second = input.try_clone().map_err(failed)?;
+    let (output, input) = pipe().map_err(failed)?;
+    let (errors, second) = match spec.stderr_apart {
+        true => pipe().map(|(errors, second)| (Some(errors), second)),
+        false => input.try_clone().map(|second| (None, second)),
+    }
+    .map_err(failed)?;
 
     let mut command = Command::new(&program);
     command
@@ -182,8 +188,16 @@ pub fn spawn(spec: &Spec) -> Result<Child, SpawnError> {
     Ok(Child {
         pid,
         output,
+        errors,
         exit: Exit(process),
     })
+}
+
+/// A pipe whose reading end does not wait. The flag belongs to that end alone: the worker's writes still wait for room.
+fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (reader, writer) = pipe2(OFlag::O_CLOEXEC)?;
+    fcntl(&reader, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+    Ok((reader, writer))
 }
 
 /// What the child does to itself, as plain values.

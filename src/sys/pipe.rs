@@ -1,7 +1,12 @@
-//! The other end of a pipe.
+#![expect(
+    unsafe_code,
+    reason = "how much a pipe holds is told by ioctl(2) alone, which has no safe form"
+)]
+//! What can be asked of a pipe, and done to it, from its reading end; and whether its other end is there.
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 /// Whether someone can still read what is written to `fd`, without writing to it. A file and a terminal always have a reader.
@@ -13,6 +18,24 @@ pub fn has_reader(fd: BorrowedFd<'_>) -> bool {
             .revents()
             .is_some_and(|events| events.contains(PollFlags::POLLERR));
     !gone
+}
+
+/// How many bytes are in a pipe.
+pub fn waiting(pipe: BorrowedFd<'_>) -> usize {
+    let mut count: libc::c_int = 0;
+    // SAFETY: FIONREAD writes one int, to a place that outlives the call.
+    let result = unsafe { libc::ioctl(pipe.as_raw_fd(), libc::FIONREAD, &raw mut count) };
+    match result {
+        -1 => 0,
+        _ => usize::try_from(count).unwrap_or(0),
+    }
+}
+
+/// Lets a pipe hold this many bytes, where the system lets us: pipe(7), `pipe-max-size` and `pipe-user-pages-soft`. Otherwise it stays
+/// as it is.
+pub fn enlarge(pipe: BorrowedFd<'_>, bytes: i32) {
+    // a smaller pipe only makes its writer wait more often
+    let _ = fcntl(pipe, FcntlArg::F_SETPIPE_SZ(bytes));
 }
 
 #[cfg(test)]
@@ -29,5 +52,17 @@ mod tests {
         assert!(!has_reader(writer.as_fd()));
         let file = tempfile::tempfile().unwrap();
         assert!(has_reader(file.as_fd()));
+    }
+
+    #[test]
+    fn what_a_pipe_holds_is_counted() {
+        use std::io::{Read as _, Write as _};
+        let (mut reader, mut writer) = std::io::pipe().unwrap();
+        assert_eq!(waiting(reader.as_fd()), 0);
+        enlarge(reader.as_fd(), 1 << 18);
+        writer.write_all(&[b'x'; 100_000]).unwrap();
+        assert_eq!(waiting(reader.as_fd()), 100_000);
+        reader.read_exact(&mut [0; 99_999]).unwrap();
+        assert_eq!(waiting(reader.as_fd()), 1);
     }
 }

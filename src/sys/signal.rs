@@ -51,6 +51,14 @@ pub fn kill(pid: u32) {
     }
 }
 
+/// A signal's name, `SIGKILL`; its number where it has none, as the real-time signals.
+pub fn name(number: i32) -> String {
+    match Number::try_from(number) {
+        Ok(signal) => signal.as_str().to_owned(),
+        Err(_) => number.to_string(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gearpool::config::{Command, Pool, Restart, Signal};
-use gearpool::jobs::ConnId;
+use gearpool::jobs::{ConnId, MAX_UNIQUE};
 use gearpool::pools::{Caps, Event, Slot};
 use gearpool::proto::{Mode, Priority, Request, Response};
 
@@ -36,6 +36,8 @@ pub(crate) struct Client {
     asked: VecDeque<Mode>,
     /// How often it waits for the end of a job.
     waits: BTreeMap<Vec<u8>, u32>,
+    /// Requests that have to be refused, and were not yet.
+    wrongs: u32,
 }
 
 impl World {
@@ -79,6 +81,29 @@ impl World {
         };
         self.say(conn, &[request]);
         self.clients[at].asked.push_back(mode);
+        if self.mischief(5) {
+            self.do_wrong(at, conn);
+        }
+    }
+
+    /// What has to be refused: a unique that is too long, or the end of a job that the client does not run.
+    fn do_wrong(&mut self, at: usize, conn: ConnId) {
+        let other = self.random.next();
+        let other = self.ledger.nth(other).unwrap_or_default().to_vec();
+        let (handle, data) = (&*other, b"stolen");
+        let request = match self.random.below(3) {
+            0 => Request::SubmitJob {
+                priority: Priority::Normal,
+                mode: Mode::Foreground,
+                function: b"a",
+                unique: &[b'u'; MAX_UNIQUE + 1],
+                workload: b"",
+            },
+            1 => Request::WorkComplete { handle, data },
+            _ => Request::WorkException { handle, data },
+        };
+        self.say(conn, &[request]);
+        self.clients[at].wrongs += 1;
     }
 
     pub(crate) fn client_hears(&mut self, at: usize, conn: ConnId, response: Response<'_>) {
@@ -107,12 +132,15 @@ impl World {
                     client.waits.remove(handle);
                 }
             }
-            Response::WorkData { handle, .. } => assert!(
+            Response::WorkData { handle, .. }
+            | Response::WorkWarning { handle, .. }
+            | Response::WorkStatus { handle, .. } => assert!(
                 client.waits.contains_key(handle),
                 "client {at} does not wait for {}",
                 text(handle)
             ),
             Response::OptionRes { .. } => {}
+            Response::Error { .. } if client.wrongs > 0 => client.wrongs -= 1,
             other => panic!("{other:?} is nothing for a client"),
         }
     }
@@ -124,6 +152,7 @@ impl World {
                 client.asked.is_empty(),
                 "client {at} has submitted and was not answered"
             );
+            assert_eq!(client.wrongs, 0, "client {at} was not refused");
             let waits: Vec<_> = client.waits.keys().map(|handle| text(handle)).collect();
             assert!(waits.is_empty(), "client {at} still waits for {waits:?}");
         }
@@ -197,6 +226,27 @@ impl World {
             pools.push(Arc::new(pool));
         }
         self.tidings(Tidings::Reload(pools, Caps::default()));
+    }
+
+    /// Gives up a job that runs, or else one that waits.
+    pub(crate) fn cancel(&mut self) {
+        let loads = self.server.worker_loads();
+        let running: Vec<_> = loads.iter().flat_map(|load| &load.jobs).collect();
+        let handle = match running.is_empty() || self.cancels.percent(20) {
+            true => {
+                let n = self.cancels.below(16);
+                self.ledger.nth(n).map(<[u8]>::to_vec)
+            }
+            false => Some(self.cancels.any(&running).handle.clone().into_bytes()),
+        };
+        let Some(handle) = handle else {
+            return;
+        };
+        if self.server.cancel(&handle) {
+            trace!(self, "{} is cancelled", text(&handle));
+            self.ledger.cancelled(&handle);
+        }
+        self.deliver();
     }
 
     /// An order, and now and then a job in the same moment: a worker is drained while its NOOP is on the way.

@@ -273,11 +273,22 @@ impl World {
             return;
         };
         let proc = worker.proc;
-        let (flag, polls, minds) = {
+        let (flag, polls, minds, lies) = {
             let it = &self.procs[&proc];
-            (it.flag_is_set, it.polls, it.minds_refusal)
+            (it.flag_is_set, it.polls, it.minds_refusal, it.lies)
         };
         match (response, worker.doing) {
+            // it has asked too often, and does not want what it gets
+            (
+                Response::JobAssign { handle, .. }
+                | Response::JobAssignUniq { handle, .. }
+                | Response::JobAssignAll { handle, .. },
+                doing,
+            ) if lies && doing != Doing::Asking => {
+                let handle = handle.to_vec();
+                self.say(conn, &[Request::WorkFail { handle: &handle }]);
+            }
+            (Response::NoJob, doing) if lies && doing != Doing::Asking => {}
             (
                 Response::JobAssign { handle, .. }
                 | Response::JobAssignUniq { handle, .. }
@@ -378,6 +389,41 @@ impl World {
                 }),
             }
         }
+        let odd = odd_spelling(handle);
+        let own = Arc::clone(&self.procs[&self.workers[&conn].proc].pool);
+        if lies && self.is_wild {
+            match self.random.below(8) {
+                0 => requests.push(Request::WorkStatus {
+                    handle: &other,
+                    numerator: b"99",
+                    denominator: b"-1",
+                }),
+                1 => requests.push(Request::WorkWarning {
+                    handle: &other,
+                    data,
+                }),
+                2 => requests.push(Request::WorkException {
+                    handle: &other,
+                    data,
+                }),
+                // what it sends after this comes too late
+                3 => requests.extend([
+                    Request::WorkException { handle, data },
+                    Request::WorkStatus {
+                        handle,
+                        numerator: b"1",
+                        denominator: b"2",
+                    },
+                    Request::WorkData { handle, data },
+                ]),
+                4 => requests.extend(own.functions.iter().map(|function| Request::CanDo {
+                    function: function.as_bytes(),
+                })),
+                5 => requests.push(Request::WorkComplete { handle: &odd, data }),
+                6 => requests.extend([Request::GrabJob(Grab::Plain); 4]),
+                _ => requests.extend([Request::PreSleep; 2]),
+            }
+        }
         requests.push(end);
         self.say(conn, &requests);
         let tail = match self.random.percent(50) {
@@ -443,11 +489,12 @@ impl World {
             .map(|(&conn, _)| conn)
     }
 
-    /// A job that the process holds, as the server sees it.
+    /// A job that the process holds and somebody wants, as the server sees it.
     fn job_of(&self, proc: ProcId) -> Option<ConnId> {
         self.conns_of(proc).find(|&conn| {
-            let occupation = self.server.occupation(conn);
-            occupation.is_some_and(|it| it.busy_since.is_some())
+            let jobs = self.server.worker_load(conn).map(|load| load.jobs);
+            let mut jobs = jobs.into_iter().flatten();
+            jobs.any(|job| !self.ledger.is_cancelled(job.handle.as_bytes()))
         })
     }
 
@@ -476,6 +523,10 @@ impl World {
         if let Some(conn) = self.job_of(proc) {
             panic!("{proc:?} was parked when it was signalled, and dies with a job on {conn:?}");
         }
+        // one that has asked for its next job before it was done with the last has said that it is done
+        if self.is_wild && self.procs[&proc].lies {
+            return;
+        }
         for (conn, worker) in self.workers.iter().filter(|(_, it)| it.proc == proc) {
             assert!(
                 !matches!(worker.doing, Doing::Running | Doing::Tail),
@@ -503,4 +554,13 @@ impl World {
     pub(crate) fn is_alive(&self, proc: ProcId) -> bool {
         self.procs.get(&proc).is_some_and(|it| it.is_alive)
     }
+}
+
+/// The same number with a zero before it.
+fn odd_spelling(handle: &[u8]) -> Vec<u8> {
+    let digits = handle
+        .iter()
+        .rposition(|&byte| byte == b':')
+        .map_or(0, |at| at + 1);
+    [&handle[..digits], b"0", &handle[digits..]].concat()
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gearpool::config::Pool;
-use gearpool::jobs::{ConnId, JobServer, Newcomers, Options, Peer};
+use gearpool::jobs::{ConnId, JobServer, MAX_UNIQUE, Newcomers, Options, Peer};
 use gearpool::pools::{Caps, Event, ExitStatus, ProcId, Stop};
 use gearpool::proto::{Decoded, Frame, Kind, Mode, Request, Response, decode};
 use gearpool::time::Time;
@@ -48,6 +48,8 @@ pub(crate) enum Happening {
     Step(ConnId, u64),
     Client(usize, ClientDeed),
     Operator,
+    /// The operator cancels a job.
+    Cancel,
     /// Orders that reach the manager together.
     Orders(Vec<Event>),
 }
@@ -75,6 +77,8 @@ pub(crate) struct Stream {
 
 pub(crate) struct World {
     pub(crate) random: Random,
+    /// Of its own, so that a seed means the same world whether jobs are cancelled or not, up to the first that is.
+    pub(crate) cancels: Random,
     pub(crate) now: Time,
     line: BTreeMap<(Time, u64), Happening>,
     number: u64,
@@ -93,6 +97,8 @@ pub(crate) struct World {
     pub(crate) stopping: Option<(Stop, Time)>,
     pub(crate) is_finished: bool,
     pub(crate) is_traced: bool,
+    /// Peers do also what no library does. Other seeds play as they did when those with a name were found.
+    pub(crate) is_wild: bool,
     pub(crate) steps: u64,
 }
 
@@ -110,6 +116,7 @@ impl World {
             server: JobServer::new(options),
             manager: Manager::new(random.next()),
             random,
+            cancels: Random::new(!seed),
             now: Time::ZERO,
             line: BTreeMap::new(),
             number: 0,
@@ -125,8 +132,14 @@ impl World {
             stopping: None,
             is_finished: false,
             is_traced,
+            is_wild: matches!(seed % 5, 0 | 2),
             steps: 0,
         }
+    }
+
+    /// True now and then, as long as faults last, where peers do what no library does.
+    pub(crate) fn mischief(&mut self, percent: u64) -> bool {
+        self.is_wild && self.fault(percent)
     }
 
     /// True now and then, as long as faults last.
@@ -196,6 +209,7 @@ impl World {
             Happening::Step(conn, epoch) => self.worker_steps(conn, epoch),
             Happening::Client(client, deed) => self.client_does(client, deed),
             Happening::Operator => self.operate(),
+            Happening::Cancel => self.cancel(),
             Happening::Orders(orders) => {
                 for order in orders {
                     self.tidings(Tidings::Order(order));
@@ -318,7 +332,9 @@ impl World {
                     self.ledger.ended(handle);
                 }
             }
-            Request::SubmitJob { mode, .. } => submitted = Some(mode),
+            Request::SubmitJob { mode, unique, .. } if unique.len() <= MAX_UNIQUE => {
+                submitted = Some(mode);
+            }
             _ => {}
         }
         self.server.receive(self.now, conn, frame);

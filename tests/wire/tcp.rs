@@ -11,6 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use gearpool::proto::{Decoded, Frame, Kind, Request, decode};
+use nix::sys::socket::{setsockopt, sockopt};
 use tempfile::TempDir;
 
 use crate::script::Case;
@@ -55,7 +56,18 @@ impl Program {
     }
 }
 
+/// How bytes are handed to the socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cut {
+    Whole,
+    /// In pieces of any length, each in a segment of its own. How many of them the server reads at once is up to the system.
+    Anywhere {
+        seed: u64,
+    },
+}
+
 pub(crate) struct Tcp {
+    cut: Cut,
     server: Child,
     address: String,
     peers: Vec<TcpPeer>,
@@ -66,7 +78,7 @@ pub(crate) struct Tcp {
 }
 
 impl Tcp {
-    pub(crate) fn start(program: Program, case: &Case) -> Tcp {
+    pub(crate) fn start(program: Program, case: &Case, cut: Cut) -> Tcp {
         let state = TempDir::new().expect("a directory for the server's state");
         // the port is free again when the listener is dropped, and nobody on this machine asks for this one meanwhile
         let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
@@ -79,7 +91,7 @@ impl Tcp {
         let deadline = Instant::now() + PATIENCE;
         let control = loop {
             match TcpStream::connect(&address) {
-                Ok(stream) => break TcpPeer::new(stream),
+                Ok(stream) => break TcpPeer::new(stream, Cut::Whole),
                 Err(why) => {
                     assert!(
                         Instant::now() < deadline,
@@ -92,6 +104,7 @@ impl Tcp {
             }
         };
         Tcp {
+            cut,
             server,
             address,
             peers: Vec::new(),
@@ -106,6 +119,18 @@ impl Tcp {
         self.barriers += 1;
         let token = format!("barrier {}", self.barriers);
         self.peers[conn].settle(token.as_bytes());
+    }
+
+    /// Returns when the server knows that a connection is gone.
+    fn lose(&mut self, conn: usize, before: usize) {
+        self.peers[conn].is_finished = true;
+        let deadline = Instant::now() + PATIENCE;
+        while self.connections() >= before {
+            assert!(
+                Instant::now() < deadline,
+                "the server keeps a closed connection"
+            );
+        }
     }
 
     /// How many connections the server knows, this one's control connection among them.
@@ -133,7 +158,7 @@ impl Drop for Tcp {
 impl World for Tcp {
     fn connect(&mut self) {
         let stream = TcpStream::connect(&self.address).expect("the server accepts");
-        self.peers.push(TcpPeer::new(stream));
+        self.peers.push(TcpPeer::new(stream, self.cut));
         self.settle(self.peers.len() - 1);
     }
 
@@ -166,14 +191,21 @@ impl World for Tcp {
         let before = self.connections();
         let shut = self.peers[conn].stream.shutdown(Shutdown::Both);
         assert!(shut.is_ok() || self.peers[conn].is_finished);
-        self.peers[conn].is_finished = true;
-        let deadline = Instant::now() + PATIENCE;
-        while self.connections() >= before {
-            assert!(
-                Instant::now() < deadline,
-                "the server keeps a closed connection"
-            );
-        }
+        self.lose(conn, before);
+    }
+
+    fn reset(&mut self, conn: usize) {
+        let before = self.connections();
+        // nothing is said on it any more: the other one only stands in its place
+        let other = self.control.stream.try_clone().expect("a descriptor");
+        let stream = std::mem::replace(&mut self.peers[conn].stream, other);
+        let no_time = nix::libc::linger {
+            l_onoff: 1,
+            l_linger: 0,
+        };
+        setsockopt(&stream, sockopt::Linger, &no_time).expect("a socket option");
+        drop(stream);
+        self.lose(conn, before);
     }
 
     fn stop_sending(&mut self, conn: usize) {
@@ -198,8 +230,27 @@ impl World for Tcp {
     }
 }
 
+impl Cut {
+    /// How much of what is left goes out next.
+    fn length(&mut self, left: usize) -> usize {
+        match self {
+            Cut::Whole => left,
+            Cut::Anywhere { seed } => {
+                // the generator of Knuth's MMIX: its upper bits are good enough to cut with
+                *seed = seed
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1_442_695_040_888_963_407);
+                // long ones in at most some dozen pieces
+                let longest = (left / 8).max(16) as u64;
+                (1 + (*seed >> 33) % longest).min(left as u64) as usize
+            }
+        }
+    }
+}
+
 struct TcpPeer {
     stream: TcpStream,
+    cut: Cut,
     /// What it has sent and is no whole frame yet.
     sent: Vec<u8>,
     /// What has come and is no whole frame yet.
@@ -212,10 +263,11 @@ struct TcpPeer {
 }
 
 impl TcpPeer {
-    fn new(stream: TcpStream) -> TcpPeer {
+    fn new(stream: TcpStream, cut: Cut) -> TcpPeer {
         stream.set_nodelay(true).expect("a socket option");
         TcpPeer {
             stream,
+            cut,
             sent: Vec::new(),
             raw: Vec::new(),
             got: VecDeque::new(),
@@ -225,8 +277,14 @@ impl TcpPeer {
     }
 
     fn write(&mut self, bytes: &[u8]) {
-        // a server may close while it is written to, and the transcript says whether it should
-        let _ = self.stream.write_all(bytes);
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let (piece, more) = rest.split_at(self.cut.length(rest.len()));
+            rest = more;
+            // a server may close while it is written to, and the transcript says whether it should
+            let _ = self.stream.write_all(piece);
+            std::thread::yield_now();
+        }
     }
 
     fn settle(&mut self, token: &[u8]) {

@@ -1,16 +1,31 @@
-//! Where the logs are: `<log_dir>/<pool>/<slot>.log`, and beside each the older ones, `<slot>.log.1` being the youngest of them.
+//! Where the logs are: `<log_dir>/<pool>/<slot>.log`, and beside each the older ones, `<slot>.log.1` being the youngest of them. The
+//! rules are those of [`names`].
 
 use std::fs::{self, File};
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-/// A slot's log.
+use flate2::read::MultiGzDecoder;
+
+use crate::daemon::logs::names;
+
+/// A slot's log, or that of its standard error.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct SlotLog {
     pub(super) pool: String,
     pub(super) slot: u32,
+    pub(super) stream: Stream,
     pub(super) path: PathBuf,
+}
+
+/// What a log holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Stream {
+    /// Standard output, and standard error where that is not apart.
+    Output,
+    /// Standard error.
+    Errors,
 }
 
 /// A file that was open when its name was looked up, so that a rotation in between cannot swap it.
@@ -20,6 +35,26 @@ pub(super) struct Generation {
     pub(super) age: u32,
     pub(super) id: FileId,
     pub(super) file: File,
+    pub(super) packing: Packing,
+    /// Its index, where it has one.
+    pub(super) index: Option<File>,
+}
+
+/// Whether a file is compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Packing {
+    Plain,
+    Gzip,
+}
+
+impl Generation {
+    /// What was written, from its first byte.
+    pub(super) fn text(&self) -> Box<dyn Read + '_> {
+        match self.packing {
+            Packing::Plain => Box::new(&self.file),
+            Packing::Gzip => Box::new(MultiGzDecoder::new(&self.file)),
+        }
+    }
 }
 
 /// A file's identity while it is open: a rename keeps it.
@@ -56,13 +91,18 @@ pub(super) fn slots(log_dir: &Path, pool: &str) -> io::Result<Vec<SlotLog>> {
     let mut slots: Vec<SlotLog> = Vec::new();
     for entry in entries(&folder)? {
         let name = entry.file_name();
-        let Some((slot, _)) = name.to_str().and_then(parse) else {
+        let Some((slot, stream, _)) = name.to_str().and_then(parse) else {
             continue;
         };
+        let log = folder.join(format!("{slot}.log"));
         slots.push(SlotLog {
             pool: pool.to_owned(),
             slot,
-            path: folder.join(format!("{slot}.log")),
+            stream,
+            path: match stream {
+                Stream::Output => log,
+                Stream::Errors => names::errors_beside(&log),
+            },
         });
     }
     slots.sort();
@@ -86,47 +126,63 @@ pub(super) fn generations(log: &Path) -> io::Result<Vec<Generation>> {
 }
 
 fn look(log: &Path) -> io::Result<Vec<Generation>> {
+    // Where `log.file` has it written elsewhere there is a link.
+    let log = &fs::canonicalize(log).unwrap_or_else(|_| log.to_owned());
     let (Some(folder), Some(name)) = (log.parent(), log.file_name().and_then(|name| name.to_str()))
     else {
         return Ok(Vec::new());
     };
-    let wanted = parse(name).map(|(slot, _)| slot);
     let mut ages: Vec<u32> = entries(folder)?
         .iter()
-        .filter_map(|entry| parse(entry.file_name().to_str()?))
-        .filter(|(slot, _)| Some(*slot) == wanted)
-        .map(|(_, age)| age)
+        .filter_map(|entry| age(entry.file_name().to_str()?.strip_prefix(name)?))
         .collect();
     ages.sort_unstable();
+    ages.dedup();
     let mut found: Vec<Generation> = Vec::new();
     for age in ages {
-        let path = if age == 0 {
-            log.to_owned()
-        } else {
-            folder.join(format!("{name}.{age}"))
-        };
-        let file = match File::open(path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+        let path = names::older(log, age);
+        let (file, packing) = match File::open(&path) {
+            Ok(file) => (file, Packing::Plain),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                match File::open(names::compressed(&path)) {
+                    Ok(file) => (file, Packing::Gzip),
+                    Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                    Err(error) => return Err(error),
+                }
+            }
             Err(error) => return Err(error),
         };
         let id = FileId::of(&file.metadata()?);
         // The one seen a moment ago under the younger name.
         if found.iter().all(|other| other.id != id) {
-            found.push(Generation { age, id, file });
+            found.push(Generation {
+                age,
+                id,
+                file,
+                packing,
+                index: File::open(names::index(&path)).ok(),
+            });
         }
     }
     Ok(found)
 }
 
-/// `3.log` is slot 3 and 0 rotations old, `3.log.2` two.
-fn parse(name: &str) -> Option<(u32, u32)> {
+/// `3.log` is slot 3 and 0 rotations old, `3.log.2` two, and `3.err.log` its standard error.
+fn parse(name: &str) -> Option<(u32, Stream, u32)> {
     let (slot, rest) = name.split_once('.')?;
-    let age = match rest.strip_prefix("log")? {
-        "" => 0,
-        age => number(age.strip_prefix('.')?)?,
+    let (stream, rest) = match rest.strip_prefix("err.") {
+        Some(rest) => (Stream::Errors, rest),
+        None => (Stream::Output, rest),
     };
-    Some((number(slot)?, age))
+    Some((number(slot)?, stream, age(rest.strip_prefix("log")?)?))
+}
+
+/// How many rotations old a file is, by what its name has more than the log's.
+fn age(end: &str) -> Option<u32> {
+    match end.strip_prefix('.') {
+        None => end.is_empty().then_some(0),
+        Some(end) => number(end.strip_suffix(".gz").unwrap_or(end)),
+    }
 }
 
 /// A number as it is written in a file's name: `+1` and `01` would be read back as another file.
@@ -150,9 +206,14 @@ mod tests {
     #[test]
     fn only_logs_are_logs() {
         for (name, meaning) in [
-            ("1.log", Some((1, 0))),
-            ("12.log.3", Some((12, 3))),
+            ("1.log", Some((1, Stream::Output, 0))),
+            ("12.log.3", Some((12, Stream::Output, 3))),
+            ("12.log.3.gz", Some((12, Stream::Output, 3))),
+            ("12.err.log.3", Some((12, Stream::Errors, 3))),
             ("1.log.gz", None),
+            ("1.log.gz.new", None),
+            ("1.log.index", None),
+            ("1.log.1.index", None),
             ("1.index", None),
             ("01.log", None),
             ("0.log", None),

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::files::{SlotLog, Stream};
 use crate::status::Colour;
 use crate::status::words::printable;
 
@@ -37,11 +38,15 @@ pub(super) struct Lines {
 }
 
 impl Prefix {
-    pub(super) fn slot(pool: &str, slot: u32, colour: Colour) -> Prefix {
+    pub(super) fn slot(log: &SlotLog, colour: Colour) -> Prefix {
+        let stream = match log.stream {
+            Stream::Output => "",
+            Stream::Errors => " stderr",
+        };
         Prefix::Slot {
-            name: format!("{}/{slot}", printable(pool)),
+            name: format!("{}/{}{stream}", printable(&log.pool), log.slot),
             colour,
-            slot,
+            slot: log.slot,
         }
     }
 }
@@ -107,6 +112,16 @@ impl Lines {
 mod tests {
     use super::*;
 
+    fn prefix(pool: &str, slot: u32, colour: Colour) -> Prefix {
+        let log = SlotLog {
+            pool: pool.to_owned(),
+            slot,
+            stream: Stream::Output,
+            path: Default::default(),
+        };
+        Prefix::slot(&log, colour)
+    }
+
     fn text(out: &mut Vec<u8>) -> String {
         String::from_utf8(std::mem::take(out)).unwrap()
     }
@@ -114,7 +129,7 @@ mod tests {
     #[test]
     fn a_line_is_marked_when_it_is_whole() {
         let now = Instant::now();
-        let mut lines = Lines::new(Prefix::slot("fetchURL", 3, Colour::Off));
+        let mut lines = Lines::new(prefix("fetchURL", 3, Colour::Off));
         let mut out = Vec::new();
         lines.feed(b"a\nb", now, &mut out);
         assert_eq!(text(&mut out), "fetchURL/3 | a\n");
@@ -139,7 +154,7 @@ mod tests {
 
     #[test]
     fn a_line_without_an_end_takes_no_more_than_its_share_of_memory() {
-        let mut lines = Lines::new(Prefix::slot("p", 1, Colour::On));
+        let mut lines = Lines::new(prefix("p", 1, Colour::On));
         let mut out = Vec::new();
         lines.feed(&vec![b'x'; LONGEST], Instant::now(), &mut out);
         assert!(text(&mut out).starts_with("\x1b[33mp/1 |\x1b[0m xxx"));

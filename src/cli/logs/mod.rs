@@ -3,18 +3,19 @@
 //! Reads the files itself, so it works while no daemon runs; a running one is asked only where they are.
 
 mod files;
+mod index;
 mod lines;
 mod tail;
 
 use std::collections::BTreeMap;
-use std::io::{self, Write as _};
+use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
 use clap::Args;
 
-use self::files::SlotLog;
+use self::files::{SlotLog, Stream};
 use self::lines::{Lines, Prefix};
 use self::tail::Tail;
 use super::Failure;
@@ -22,6 +23,7 @@ use super::client::{DaemonArgs, block_on};
 use super::nearest::nearest;
 use super::pool_slot::PoolSlot;
 use super::terminal::{self, Reader};
+use crate::daemon::logs::names;
 use crate::status::Colour;
 
 /// How often the files are looked at.
@@ -31,14 +33,17 @@ const BURST: usize = 1 << 20;
 
 /// Print what the workers wrote, and follow it
 ///
-/// Each slot has a log of its own, standard output and standard error together, which stays the same when its process is replaced.
-/// With several slots each line begins with its slot; one slot's log is printed to the byte. It works without a running daemon too.
+/// Each slot has a log of its own, standard output and standard error together unless the file says otherwise, which stays the same when
+/// its process is replaced. With several logs each line begins with its slot; one slot's log is printed to the byte. It works without a
+/// running daemon too.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   gearpool logs                     the last 10 lines of every slot of every pool
   gearpool logs -f fetchURL         the same of one pool, and what comes, until Ctrl-C
   gearpool logs -n 200 fetchURL/3   the last 200 lines of slot 3
+  gearpool logs --job H:web1:42     what the workers wrote while they ran that job
+  gearpool logs --events fetchURL   when its processes started and ended, and which jobs they wrote something in
   gearpool logs -f | grep -i error")]
 pub struct LogsArgs {
     /// The pool, or one slot of it; all pools if it is missing
@@ -52,6 +57,14 @@ pub struct LogsArgs {
     /// How many lines of each slot to begin with
     #[arg(short = 'n', long, value_name = "N", default_value_t = 10)]
     lines: usize,
+
+    /// What was written while this job ran, older and compressed files too; by every slot that was given it
+    #[arg(long, value_name = "HANDLE", conflicts_with_all = ["follow", "lines", "events"])]
+    job: Option<String>,
+
+    /// What happened to the processes and their jobs, in place of what they wrote
+    #[arg(long, conflicts_with = "follow")]
+    events: bool,
 
     #[command(flatten)]
     daemon: DaemonArgs,
@@ -97,6 +110,12 @@ impl LogsArgs {
                 colour: terminal::look().colour,
                 slots: BTreeMap::new(),
             };
+            if let Some(job) = &self.job {
+                return logs.job(job);
+            }
+            if self.events {
+                return logs.events(self.lines);
+            }
             let reader = logs.begin(self.lines, self.follow)?;
             if let Some(missing) = missing {
                 terminal::say(&missing);
@@ -200,6 +219,49 @@ impl Logs {
         Ok(Reader::There)
     }
 
+    /// What was written in a job, to the byte, in the order in which slots were given it.
+    fn job(&self, job: &str) -> Result<u8, Failure> {
+        let mut had = Vec::new();
+        for log in self.find().with_context(|| unreadable(&self.log_dir))? {
+            let begun = index::first_begin(&log, job).with_context(|| unreadable(&log.path))?;
+            had.extend(begun.map(|begun| (begun, log)));
+        }
+        had.sort();
+        let mut out = BufWriter::new(io::stdout().lock());
+        let mut found = false;
+        for (_, log) in had {
+            match index::write_job(&log, job, &mut out) {
+                Ok(some) => found |= some,
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(0),
+                Err(error) => return Err(Failure::Failed(error.into())),
+            }
+        }
+        terminal::reader(out.flush())?;
+        if found {
+            return Ok(0);
+        }
+        Err(Failure::Failed(anyhow!(
+            "there are no lines of job {job} in {}: it wrote none, or none yet, or they are rotated away, or its worker is not a process of this gearpool",
+            self.log_dir.display()
+        )))
+    }
+
+    /// The last things that happened to each slot, by time.
+    fn events(&self, count: usize) -> Result<u8, Failure> {
+        let mut all = Vec::new();
+        for log in self.find().with_context(|| unreadable(&self.log_dir))? {
+            all.extend(index::last_events(&log, count).with_context(|| unreadable(&log.path))?);
+        }
+        // A slot's own stay in their order where the times are the same.
+        all.sort_by(|(one, _), (other, _)| one.cmp(other));
+        let mut out: Vec<u8> = all
+            .into_iter()
+            .flat_map(|(_, line)| line.into_bytes())
+            .collect();
+        write_out(&mut out)?;
+        Ok(0)
+    }
+
     async fn follow(&mut self) -> Result<u8, Failure> {
         // Asked too while there is nothing to write: `logs -f | head` is to end with head.
         while self.look()? == Reader::There && terminal::asked() == Reader::There {
@@ -268,17 +330,23 @@ impl Logs {
     }
 
     fn slot(&self, log: &SlotLog, tail: Tail) -> Slot {
-        let prefix = match &self.which {
-            Some(PoolSlot { slot: Some(_), .. }) => Prefix::None,
-            Some(PoolSlot { slot: None, .. }) | None => {
-                Prefix::slot(&log.pool, log.slot, self.colour)
-            }
+        let is_alone = match &self.which {
+            Some(PoolSlot { slot: Some(_), .. }) => !self.has_errors_apart(log),
+            Some(PoolSlot { slot: None, .. }) | None => false,
+        };
+        let prefix = match is_alone {
+            true => Prefix::None,
+            false => Prefix::slot(log, self.colour),
         };
         Slot {
             tail,
             lines: Lines::new(prefix),
             failed: false,
         }
+    }
+
+    fn has_errors_apart(&self, log: &SlotLog) -> bool {
+        log.stream == Stream::Errors || names::errors_beside(&log.path).exists()
     }
 }
 

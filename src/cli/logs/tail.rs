@@ -3,11 +3,12 @@
 //! The file stays open, so what was written before a rename is read after it. When the name leads to another file, the one that is
 //! open is read to its end, then every one that is younger, so that several rotations between two looks lose nothing either.
 
+use std::collections::VecDeque;
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom};
+use std::io::{self, BufRead as _, BufReader, ErrorKind, Read, Seek as _, SeekFrom};
 use std::path::PathBuf;
 
-use super::files::{FileId, Generation, generations};
+use super::files::{FileId, Generation, Packing, generations};
 
 const BLOCK: u64 = 64 << 10;
 
@@ -36,11 +37,15 @@ impl Tail {
         let mut parts: Vec<Vec<u8>> = Vec::new();
         let mut missing = lines;
         let mut open = None;
-        for Generation { id, mut file, .. } in generations(&path)? {
-            let (part, found) = last_lines(&mut file, missing)?;
+        for mut generation in generations(&path)? {
+            let (part, found) = match generation.packing {
+                Packing::Plain => last_lines(&mut generation.file, missing)?,
+                Packing::Gzip => last_lines_of(generation.text(), missing)?,
+            };
             missing -= found;
             parts.push(part);
-            // The youngest comes first.
+            // The youngest comes first, and is never compressed.
+            let Generation { id, file, .. } = generation;
             open.get_or_insert(Open { id, file });
             if missing == 0 {
                 break;
@@ -73,14 +78,23 @@ impl Tail {
                 None => {
                     // It has been deleted, as the oldest or by a person. Of the others, those that were there before it have been read.
                     let written = open.file.metadata()?.modified()?;
+                    // One that is as old and compressed is what has become of it.
                     younger.retain(|one| {
                         let modified = one.file.metadata().and_then(|metadata| metadata.modified());
-                        modified.is_ok_and(|modified| modified >= written)
+                        modified.is_ok_and(|modified| match one.packing {
+                            Packing::Plain => modified >= written,
+                            Packing::Gzip => modified > written,
+                        })
                     });
                 }
             }
         }
-        for Generation { id, file, .. } in younger.into_iter().rev() {
+        for generation in younger.into_iter().rev() {
+            if generation.packing == Packing::Gzip {
+                read_to_end(generation.text(), &mut take)?;
+                continue;
+            }
+            let Generation { id, file, .. } = generation;
             let mut open = Open { id, file };
             open.read(&mut take)?;
             self.open = Some(open);
@@ -95,16 +109,40 @@ impl Open {
         if self.file.metadata()?.len() < self.file.stream_position()? {
             self.file.rewind()?;
         }
-        let mut block = vec![0; BLOCK as usize];
-        loop {
-            match self.file.read(&mut block) {
-                Ok(0) => return Ok(()),
-                Ok(length) => take(&block[..length]),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
+        read_to_end(&self.file, take)
+    }
+}
+
+fn read_to_end(mut text: impl Read, take: &mut impl FnMut(&[u8])) -> io::Result<()> {
+    let mut block = vec![0; BLOCK as usize];
+    loop {
+        match text.read(&mut block) {
+            Ok(0) => return Ok(()),
+            Ok(length) => take(&block[..length]),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
     }
+}
+
+/// The last so many lines of what can only be read forwards, and how many there were.
+fn last_lines_of(text: impl Read, lines: usize) -> io::Result<(Vec<u8>, usize)> {
+    let mut text = BufReader::new(text);
+    let mut last = VecDeque::new();
+    loop {
+        let mut line = Vec::new();
+        if text.read_until(b'\n', &mut line)? == 0 {
+            break;
+        }
+        if last.len() == lines {
+            last.pop_front();
+        }
+        if lines > 0 {
+            last.push_back(line);
+        }
+    }
+    let found = last.len();
+    Ok((last.into_iter().flatten().collect(), found))
 }
 
 /// The last so many lines of a file as it is now, how many there were, and the cursor after them. A line without its end is one too.

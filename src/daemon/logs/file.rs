@@ -1,52 +1,80 @@
-//! One slot's log file: line ends, rotation, and what happens when it cannot be written.
+//! One slot's log file: line ends, rotation, its index, and what happens when it cannot be written.
 
-use std::ffi::OsString;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
-use std::path::PathBuf;
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt as _, OpenOptionsExt, symlink};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use memchr::{memchr, memrchr};
 
+use super::gzip::Gzip;
+use super::health::Health;
+use super::index::{Index, What};
+use super::names;
 use crate::config::Log;
+
+/// Where a stream is written.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    pub(super) path: PathBuf,
+    /// Where `gearpool logs` looks for it, when that is another place: a symbolic link is kept there.
+    pub(super) link: Option<PathBuf>,
+}
+
+/// What all files share.
+#[derive(Clone, Debug)]
+pub(super) struct Shared {
+    pub(super) health: Arc<Health>,
+    pub(super) gzip: Gzip,
+}
 
 /// A file, its older ones beside it (`1.log`, `1.log.1`, …), and where in a line it stands.
 #[derive(Debug)]
 pub(super) struct SlotFile {
-    path: PathBuf,
+    place: Place,
     config: Log,
+    shared: Shared,
     /// `None` while it cannot be opened.
-    file: Option<File>,
+    file: Option<Open>,
+    index: Index,
     /// How long the file is.
     size: u64,
-    /// How many bytes of the worker's current line have come.
-    column: u64,
     /// Whether the file ends with a line end, or is empty.
     at_line_start: bool,
-    /// How many bytes were dropped since it could last be written, while it cannot.
-    trouble: Option<u64>,
+    /// Whether it cannot be written.
+    trouble: bool,
     /// Whether it was told that rotation fails.
     stuck: bool,
-    /// Of all files.
-    dropped: Arc<AtomicU64>,
+}
+
+#[derive(Debug)]
+struct Open {
+    file: File,
+    /// The device and the inode.
+    id: (u64, u64),
+    /// Whether it is a file. A terminal, a pipe or a device is written to and neither rotated nor indexed.
+    is_file: bool,
 }
 
 impl SlotFile {
     /// Opens the file, or creates it, to go on at its end. A line that the process before left unfinished is ended first.
-    pub(super) fn open(path: PathBuf, config: Log, dropped: Arc<AtomicU64>) -> SlotFile {
+    pub(super) fn open(place: Place, config: Log, shared: Shared) -> SlotFile {
+        if config.compress {
+            // Those that were not done with when the daemon ended, or were not to be compressed then.
+            shared.gzip.compress(&place.path);
+        }
         let mut file = SlotFile {
-            path,
+            index: Index::new(names::index(&place.path)),
+            place,
             config,
+            shared,
             file: None,
             size: 0,
-            column: 0,
             at_line_start: true,
-            trouble: None,
+            trouble: false,
             stuck: false,
-            dropped,
         };
         if let Err(error) = file.reopen() {
             file.fail(&error, 0);
@@ -57,67 +85,48 @@ impl SlotFile {
         file
     }
 
-    /// Writes what the worker wrote, read at `now`.
-    pub(super) fn write(&mut self, chunk: &[u8], now: SystemTime) {
-        let fits = self.column + chunk.len() as u64 <= self.config.max_line;
-        if self.config.timestamps || !fits {
-            let lines = self.lay_out(chunk, now);
-            self.append(&lines);
+    /// Whether the file is still where it was: one that was moved away or removed, by hand or by logrotate, is begun again, and so is
+    /// its folder.
+    pub(super) fn look(&mut self) {
+        let Some(Open {
+            id, is_file: true, ..
+        }) = self.file
+        else {
             return;
-        }
-        self.column = match memrchr(b'\n', chunk) {
-            Some(end) => (chunk.len() - end - 1) as u64,
-            None => self.column + chunk.len() as u64,
         };
-        self.append(chunk);
+        match fs::metadata(&self.place.path) {
+            Ok(there) if id_of(&there) == id => {
+                // Emptied in place.
+                if there.len() < self.size {
+                    self.size = there.len();
+                    self.at_line_start = true;
+                    self.index.open(self.size);
+                }
+            }
+            Ok(_) => self.close(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.close(),
+            // What is open can still be written, as far as anybody knows.
+            Err(_) => {}
+        }
     }
 
-    /// The slow way, line by line: time before each, long ones broken.
-    fn lay_out(&mut self, chunk: &[u8], now: SystemTime) -> Vec<u8> {
-        let longest = self.config.max_line.max(1);
-        let stamp = match self.config.timestamps {
-            true => format!("{} ", humantime::format_rfc3339_millis(now)),
-            false => String::new(),
-        };
-        let mut lines = Vec::with_capacity(chunk.len() + stamp.len() + 1);
-        let mut rest = chunk;
-        while let Some(&next) = rest.first() {
-            if self.column == longest {
-                lines.push(b'\n');
-                self.column = 0;
-                if next == b'\n' {
-                    rest = &rest[1..];
-                }
-                continue;
-            }
-            if self.column == 0 {
-                lines.extend_from_slice(stamp.as_bytes());
-            }
-            let room = usize::try_from(longest - self.column).unwrap_or(usize::MAX);
-            let window = &rest[..rest.len().min(room)];
-            let taken = match memchr(b'\n', window) {
-                Some(end) => {
-                    self.column = 0;
-                    end + 1
-                }
-                None => {
-                    self.column += window.len() as u64;
-                    window.len()
-                }
-            };
-            lines.extend_from_slice(&rest[..taken]);
-            rest = &rest[taken..];
-        }
-        lines
+    /// The index, to know whose lines come.
+    pub(super) fn index(&self) -> &Index {
+        &self.index
+    }
+
+    /// Something happened, after what has been written so far.
+    pub(super) fn note(&mut self, time: SystemTime, what: What) {
+        self.index.note(self.size, time, what);
     }
 
     /// Writes in one piece what fits, and begins a new file at a line end otherwise. Only a line that is longer than a file may be makes
     /// a file longer.
-    fn append(&mut self, mut bytes: &[u8]) {
+    pub(super) fn append(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             let room = self.config.max_size.saturating_sub(self.size);
             let room = usize::try_from(room).unwrap_or(usize::MAX);
-            if bytes.len() <= room || self.file.is_none() {
+            if bytes.len() <= room || !self.file.as_ref().is_some_and(|open| open.is_file) {
                 return self.put(bytes);
             }
             let end = match memrchr(b'\n', &bytes[..room]) {
@@ -135,7 +144,7 @@ impl SlotFile {
             }
             if let Err(error) = self.rotate() {
                 if !self.stuck {
-                    let path = self.path.display();
+                    let path = self.place.path.display();
                     tracing::error!(%path, %error, "log cannot be rotated, it grows");
                 }
                 self.stuck = true;
@@ -157,10 +166,10 @@ impl SlotFile {
         if self.file.is_none() {
             self.reopen()?;
         }
-        let Some(file) = &mut self.file else {
+        let Some(Open { file, .. }) = &mut self.file else {
             return Err(io::ErrorKind::NotFound.into());
         };
-        if self.trouble.is_some() && !self.at_line_start {
+        if self.trouble && !self.at_line_start {
             // The rest of that line was dropped.
             file.write_all(b"\n")?;
             self.size += 1;
@@ -182,35 +191,45 @@ impl SlotFile {
     }
 
     fn fail(&mut self, error: &io::Error, lost: u64) {
-        if self.trouble.is_none() {
-            let path = self.path.display();
-            tracing::error!(%path, %error, "log cannot be written, the worker's output is dropped");
+        self.shared.health.drops(lost);
+        if !self.trouble {
+            self.trouble = true;
+            self.shared.health.fails(&self.place.path, error);
         }
-        *self.trouble.get_or_insert(0) += lost;
-        self.dropped.fetch_add(lost, Ordering::Relaxed);
     }
 
     fn recover(&mut self) {
-        if let Some(bytes) = self.trouble.take() {
-            let path = self.path.display();
-            tracing::warn!(%path, bytes, "log can be written again, output was dropped");
+        if std::mem::take(&mut self.trouble) {
+            self.shared.health.recovers();
         }
     }
 
+    fn close(&mut self) {
+        self.file = None;
+        self.index.close();
+    }
+
     fn reopen(&mut self) -> io::Result<()> {
-        if let Some(folder) = self.path.parent() {
-            DirBuilder::new()
-                .recursive(true)
-                .mode(0o750)
-                .create(folder)?;
+        let path = &self.place.path;
+        make_folder(path)?;
+        if self.place.link.is_none() && fs::symlink_metadata(path).is_ok_and(|it| it.is_symlink()) {
+            // Where an earlier configuration had it written.
+            fs::remove_file(path)?;
         }
         let file = OpenOptions::new()
             .read(true)
             .append(true)
             .create(true)
             .mode(0o640)
-            .open(&self.path)?;
-        self.size = file.metadata()?.len();
+            .open(path)
+            .or_else(|error| match fs::metadata(path) {
+                // Standard output may be open for writing alone.
+                Ok(there) if !there.is_file() => OpenOptions::new().append(true).open(path),
+                _ => Err(error),
+            })?;
+        let metadata = file.metadata()?;
+        let is_file = metadata.is_file();
+        self.size = if is_file { metadata.len() } else { 0 };
         self.at_line_start = match self.size.checked_sub(1) {
             Some(last) => {
                 let mut byte = [0];
@@ -219,51 +238,138 @@ impl SlotFile {
             }
             None => true,
         };
-        self.file = Some(file);
+        self.file = Some(Open {
+            file,
+            id: id_of(&metadata),
+            is_file,
+        });
+        if is_file {
+            self.index.open(self.size);
+        }
+        if let Some(link) = &self.place.link {
+            lead(link, is_file.then_some(path))?;
+        }
         Ok(())
     }
 
-    /// `1.log` → `1.log.1` → … → `1.log.<keep>`, and a new `1.log`.
+    /// `1.log` → `1.log.1` → … → `1.log.<keep>`, each with its index, and a new `1.log`.
     fn rotate(&mut self) -> io::Result<()> {
-        let keep = self.config.keep;
-        if keep == 0 {
-            fs::remove_file(&self.path)?;
-        } else {
-            // Only up to the first gap: when a rename fails half way, trying again must not push the oldest out once more.
-            let mut end = 1;
-            while end < keep && self.older(end).exists() {
-                end += 1;
+        self.index.close();
+        let (log, keep) = (&self.place.path, self.config.keep);
+        {
+            let _names = self.shared.gzip.names();
+            if keep == 0 {
+                fs::remove_file(log)?;
+                // The next one empties it in any case.
+                let _ = fs::remove_file(names::index(log));
+            } else {
+                // Only up to the first gap: when a rename fails half way, trying again must not push the oldest out once more.
+                let mut end = 1;
+                while end < keep && is_there(log, end) {
+                    end += 1;
+                }
+                for age in (1..end).rev() {
+                    shift(log, age)?;
+                }
+                remove(log, 1);
+                shift(log, 0)?;
             }
-            for number in (1..end).rev() {
-                fs::rename(self.older(number), self.older(number + 1))?;
+            // Those that an earlier configuration kept.
+            let mut age = keep + 1;
+            while remove(log, age) {
+                age += 1;
             }
-            fs::rename(&self.path, self.older(1))?;
         }
-        // Those that an earlier configuration kept.
-        let mut number = keep + 1;
-        while fs::remove_file(self.older(number)).is_ok() {
-            number += 1;
+        if keep > 0 && self.config.compress {
+            self.shared.gzip.compress(log);
         }
         self.file = None;
         self.reopen()
     }
+}
 
-    fn older(&self, number: u32) -> PathBuf {
-        let mut name = OsString::from(&self.path);
-        name.push(format!(".{number}"));
-        PathBuf::from(name)
+impl Drop for SlotFile {
+    fn drop(&mut self) {
+        self.recover();
     }
+}
+
+fn id_of(metadata: &Metadata) -> (u64, u64) {
+    (metadata.dev(), metadata.ino())
+}
+
+fn make_folder(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(folder) => DirBuilder::new().recursive(true).mode(0o750).create(folder),
+        None => Ok(()),
+    }
+}
+
+/// Has `link` lead to `path`, or nowhere. What an earlier configuration had written there is kept under another name.
+fn lead(link: &Path, path: Option<&PathBuf>) -> io::Result<()> {
+    if let Ok(there) = fs::symlink_metadata(link) {
+        if there.is_symlink() && fs::read_link(link).ok().as_ref() == path {
+            return Ok(());
+        }
+        match there.is_symlink() {
+            true => fs::remove_file(link)?,
+            false => fs::rename(link, link.with_extension("log.before"))?,
+        }
+    }
+    match path {
+        Some(path) => {
+            make_folder(link)?;
+            symlink(std::path::absolute(path)?, link)
+        }
+        None => Ok(()),
+    }
+}
+
+fn is_there(log: &Path, age: u32) -> bool {
+    let file = names::older(log, age);
+    file.exists() || names::compressed(&file).exists()
+}
+
+/// Makes a file one rotation older, in place of what is there.
+fn shift(log: &Path, age: u32) -> io::Result<()> {
+    let (from, to) = (names::older(log, age), names::older(log, age + 1));
+    if age > 0 {
+        remove(log, age + 1);
+    }
+    if from.exists() {
+        fs::rename(&from, &to)?;
+    } else {
+        fs::rename(names::compressed(&from), names::compressed(&to))?;
+    }
+    // There need not be one.
+    let _ = fs::rename(names::index(&from), names::index(&to));
+    Ok(())
+}
+
+/// Removes a file with its index. Returns whether there was one.
+fn remove(log: &Path, age: u32) -> bool {
+    let file = names::older(log, age);
+    let plain = fs::remove_file(&file).is_ok();
+    let compressed = fs::remove_file(names::compressed(&file)).is_ok();
+    let _ = fs::remove_file(names::index(&file));
+    plain || compressed
 }
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-    use std::time::Duration;
-
     use super::*;
+    use std::path::Path;
 
     fn open(folder: &Path, config: Log) -> SlotFile {
-        SlotFile::open(folder.join("pool/1.log"), config, Arc::default())
+        open_at(folder.join("pool/1.log"), config)
+    }
+
+    fn open_at(path: PathBuf, config: Log) -> SlotFile {
+        let shared = Shared {
+            health: Arc::default(),
+            gzip: Gzip::start().unwrap(),
+        };
+        SlotFile::open(Place { path, link: None }, config, shared)
     }
 
     fn text(folder: &Path, name: &str) -> String {
@@ -287,7 +393,7 @@ mod tests {
             "\nsix\n",
             "much too long\nend\n",
         ] {
-            file.write(chunk.as_bytes(), SystemTime::UNIX_EPOCH);
+            file.append(chunk.as_bytes());
         }
         assert_eq!(text(folder.path(), "1.log"), "end\n");
         assert_eq!(text(folder.path(), "1.log.1"), "much too long\n");
@@ -304,18 +410,15 @@ mod tests {
             ..Log::default()
         };
         let mut file = open(folder.path(), config(5));
-        file.write(
-            b"1\n\n2\n\n3\n\n4\n\n5\n\n6\n\n7\n\n",
-            SystemTime::UNIX_EPOCH,
-        );
+        file.append(b"1\n\n2\n\n3\n\n4\n\n5\n\n6\n\n7\n\n");
         assert!(folder.path().join("pool/1.log.5").exists());
         let mut file = open(folder.path(), config(1));
-        file.write(b"8\n\n", SystemTime::UNIX_EPOCH);
+        file.append(b"8\n\n");
         assert_eq!(text(folder.path(), "1.log"), "8\n\n");
         assert_eq!(text(folder.path(), "1.log.1"), "7\n\n");
         assert!(!folder.path().join("pool/1.log.2").exists());
         let mut file = open(folder.path(), config(0));
-        file.write(b"9\n\n", SystemTime::UNIX_EPOCH);
+        file.append(b"9\n\n");
         assert_eq!(text(folder.path(), "1.log"), "9\n\n");
         assert!(!folder.path().join("pool/1.log.1").exists());
     }
@@ -325,45 +428,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         for words in ["unfinished", "whole\n", "again"] {
             let mut file = open(folder.path(), Log::default());
-            file.write(words.as_bytes(), SystemTime::UNIX_EPOCH);
+            file.append(words.as_bytes());
         }
         assert_eq!(text(folder.path(), "1.log"), "unfinished\nwhole\nagain");
-    }
-
-    #[test]
-    fn long_lines_are_broken() {
-        let folder = tempfile::tempdir().unwrap();
-        let config = Log {
-            max_line: 4,
-            ..Log::default()
-        };
-        let mut file = open(folder.path(), config);
-        for chunk in ["1234\n12345\n\n12", "345678", "\n", "1234", "\n9"] {
-            file.write(chunk.as_bytes(), SystemTime::UNIX_EPOCH);
-        }
-        assert_eq!(
-            text(folder.path(), "1.log"),
-            "1234\n1234\n5\n\n1234\n5678\n1234\n9"
-        );
-    }
-
-    #[test]
-    fn times_stand_before_lines() {
-        let folder = tempfile::tempdir().unwrap();
-        let config = Log {
-            timestamps: true,
-            max_line: 6,
-            ..Log::default()
-        };
-        let mut file = open(folder.path(), config);
-        let at = |millis| SystemTime::UNIX_EPOCH + Duration::from_millis(millis);
-        file.write(b"one\ntw", at(1_700_000_000_042));
-        file.write(b"o\n\nlong line", at(1_700_000_001_000));
-        assert_eq!(
-            text(folder.path(), "1.log"),
-            "2023-11-14T22:13:20.042Z one\n2023-11-14T22:13:20.042Z two\n\
-             2023-11-14T22:13:21.000Z \n2023-11-14T22:13:21.000Z long l\n2023-11-14T22:13:21.000Z ine"
-        );
     }
 
     #[test]
@@ -372,21 +439,21 @@ mod tests {
         let blocked = folder.path().join("pool");
         fs::write(&blocked, "a file where the folder should be").unwrap();
         let mut file = open(folder.path(), Log::default());
-        file.write(b"lost\n", SystemTime::UNIX_EPOCH);
-        assert_eq!(file.dropped.load(Ordering::Relaxed), 5);
-        assert_eq!(file.trouble, Some(5));
+        file.append(b"lost\n");
+        assert_eq!(file.shared.health.dropped(), 5);
+        assert_eq!(file.shared.health.troubled(), 1);
         fs::remove_file(&blocked).unwrap();
-        file.write(b"kept\n", SystemTime::UNIX_EPOCH);
-        assert_eq!(file.trouble, None);
+        file.append(b"kept\n");
+        assert_eq!(file.shared.health.troubled(), 0);
         assert_eq!(text(folder.path(), "1.log"), "kept\n");
     }
 
     #[test]
     fn a_full_disk_drops_and_counts() {
-        let mut file = SlotFile::open("/dev/full".into(), Log::default(), Arc::default());
-        file.write(b"one\n", SystemTime::UNIX_EPOCH);
-        file.write(b"two\n", SystemTime::UNIX_EPOCH);
-        assert_eq!(file.dropped.load(Ordering::Relaxed), 8);
+        let mut file = open_at("/dev/full".into(), Log::default());
+        file.append(b"one\n");
+        file.append(b"two\n");
+        assert_eq!(file.shared.health.dropped(), 8);
     }
 
     #[test]
@@ -401,12 +468,122 @@ mod tests {
         fs::create_dir_all(folder.path().join("pool/1.log.1/full")).unwrap();
         let mut file = open(folder.path(), config);
         for chunk in ["one\n", "two\n", "three\n"] {
-            file.write(chunk.as_bytes(), SystemTime::UNIX_EPOCH);
+            file.append(chunk.as_bytes());
         }
         assert_eq!(text(folder.path(), "1.log"), "one\ntwo\nthree\n");
         fs::remove_dir_all(folder.path().join("pool/1.log.1")).unwrap();
-        file.write(b"four\n", SystemTime::UNIX_EPOCH);
+        file.append(b"four\n");
         assert_eq!(text(folder.path(), "1.log.1"), "one\ntwo\nthree\n");
         assert_eq!(text(folder.path(), "1.log"), "four\n");
+    }
+
+    #[test]
+    fn what_was_moved_away_removed_or_emptied_is_begun_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pool/1.log");
+        let mut file = open(folder.path(), Log::default());
+        let mut write = |text: &str| {
+            file.look();
+            file.append(text.as_bytes());
+        };
+        write("one\n");
+        fs::rename(&path, folder.path().join("pool/moved")).unwrap();
+        write("two\n");
+        assert_eq!(text(folder.path(), "moved"), "one\n");
+        assert_eq!(text(folder.path(), "1.log"), "two\n");
+        fs::remove_dir_all(folder.path().join("pool")).unwrap();
+        write("three\n");
+        assert_eq!(text(folder.path(), "1.log"), "three\n");
+        fs::write(&path, "").unwrap();
+        write("four\n");
+        assert_eq!(text(folder.path(), "1.log"), "four\n");
+    }
+
+    #[test]
+    fn the_index_is_rotated_with_the_log() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = Log {
+            max_size: 4,
+            keep: 2,
+            ..Log::default()
+        };
+        let mut file = open(folder.path(), config);
+        let now = SystemTime::now();
+        file.note(now, What::Start { pid: 1 });
+        for number in 0..4 {
+            let job = number.to_string();
+            file.note(now, What::Begin { job: job.clone() });
+            file.append(format!("{number}{number}{number}\n").as_bytes());
+            file.note(now, What::End { job });
+        }
+        let at = |name: &str| -> Vec<u64> {
+            let lines = text(folder.path(), name);
+            let events = lines
+                .lines()
+                .map(|line| serde_json::from_str(line).unwrap());
+            events
+                .map(|event: super::super::index::Event| event.at)
+                .collect()
+        };
+        // the start and the job again, its end where the file before it is full
+        assert_eq!(at("1.log.index"), [0, 0, 4]);
+        assert_eq!(at("1.log.1.index"), [0, 0, 4, 4]);
+        assert_eq!(at("1.log.2.index"), [0, 0, 4, 4]);
+        assert!(!folder.path().join("pool/1.log.3.index").exists());
+    }
+
+    #[test]
+    fn compressed_files_are_rotated_too() {
+        use std::io::Read as _;
+        let folder = tempfile::tempdir().unwrap();
+        let config = Log {
+            max_size: 4,
+            keep: 3,
+            compress: true,
+            ..Log::default()
+        };
+        let mut file = open(folder.path(), config);
+        let older = |age: u32| folder.path().join(format!("pool/1.log.{age}.gz"));
+        for number in 0..5 {
+            file.append(format!("{number}{number}{number}\n").as_bytes());
+            let begin = std::time::Instant::now();
+            while number > 0 && (!older(1).exists() || folder.path().join("pool/1.log.1").exists())
+            {
+                assert!(begin.elapsed().as_secs() < 20);
+                std::thread::yield_now();
+            }
+        }
+        for (age, line) in [(1, "333\n"), (2, "222\n"), (3, "111\n")] {
+            let mut text = String::new();
+            let file = File::open(older(age)).unwrap();
+            flate2::read::GzDecoder::new(file)
+                .read_to_string(&mut text)
+                .unwrap();
+            assert_eq!(text, line);
+        }
+        assert!(!older(4).exists());
+        assert!(!folder.path().join("pool/1.log.gz.new").exists());
+    }
+
+    #[test]
+    fn another_place_is_led_to_from_the_usual_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let link = folder.path().join("logs/1.log");
+        fs::create_dir_all(link.parent().unwrap()).unwrap();
+        fs::write(&link, "before\n").unwrap();
+        let place = Place {
+            path: folder.path().join("own/1.log"),
+            link: Some(link.clone()),
+        };
+        let shared = open(folder.path(), Log::default()).shared.clone();
+        let mut file = SlotFile::open(place, Log::default(), shared);
+        file.append(b"own\n");
+        assert_eq!(fs::read_to_string(&link).unwrap(), "own\n");
+        let before = folder.path().join("logs/1.log.before");
+        assert_eq!(fs::read_to_string(before).unwrap(), "before\n");
+        // and back
+        let mut file = open_at(link.clone(), Log::default());
+        file.append(b"usual\n");
+        assert_eq!(fs::read_to_string(&link).unwrap(), "usual\n");
     }
 }

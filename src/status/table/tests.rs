@@ -33,6 +33,8 @@ fn empty() -> Status {
             log_dir: "/var/lib/gearpool/logs".to_owned(),
             config: None,
             config_error: None,
+            logs_failing: 0,
+            logs_dropped: 0,
             shutting_down: false,
             connections: 0,
         },
@@ -223,6 +225,31 @@ fn a_file_that_was_not_taken_over() {
             .to_owned(),
     );
     assert_snapshot!(render(&status, narrow(80)));
+}
+
+#[test]
+fn logs_that_cannot_be_written() {
+    let mut server = healthy().server;
+    server.logs_failing = 2;
+    server.logs_dropped = 3 << 20;
+    let mut status = healthy();
+    status.server = server.clone();
+    let said = |status: &Status| {
+        render(status, narrow(200))
+            .lines()
+            .nth(1)
+            .unwrap()
+            .to_owned()
+    };
+    assert_eq!(
+        said(&status),
+        "LOGS: 2 files cannot be written, 3 MiB of the workers' output dropped; see the daemon's log"
+    );
+    status.server.logs_failing = 0;
+    assert_eq!(
+        said(&status),
+        "logs: 3 MiB of the workers' output were dropped while they could not be written"
+    );
 }
 
 #[test]

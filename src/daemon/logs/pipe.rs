@@ -1,0 +1,206 @@
+//! One pipe of a process, read to its end.
+
+use std::cell::RefCell;
+use std::io;
+use std::os::fd::AsFd as _;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::net::unix::pipe::Receiver;
+use tokio::sync::oneshot;
+use tokio::task::yield_now;
+use tokio::time::{Instant, timeout_at};
+
+use super::file::{Place, Shared, SlotFile};
+use super::index::{Exit, What};
+use super::layout::{About, Layout};
+use super::marks::{Mark, Stream};
+use super::tail::Tail;
+use crate::config::Log;
+use crate::sys::pipe;
+
+/// How long a pipe is still read after its process has been reaped. What the process itself wrote is there at once; a grandchild may
+/// hold the pipe open for ever.
+const AFTER_THE_END: Duration = Duration::from_millis(500);
+
+/// What is read at once, at most. More than this is slower: it is out of the processor's cache before it has been written.
+pub(super) const BUFFER: usize = 256 << 10;
+
+/// What a pipe holds by itself on Linux, pipe(7). One that is found that full has a writer who waits for us.
+const USUAL: usize = 64 << 10;
+
+/// What such a pipe is made to hold: each turn then takes several times as much. Only for those that need it, for an ordinary user may
+/// have 64 MiB in pipes altogether.
+const LOUD: i32 = 1 << 20;
+
+/// How often one pipe is read before the others get their turn.
+const READS_A_TURN: u32 = 8;
+
+/// A pipe to be read.
+pub(super) struct Order {
+    pub(super) place: Place,
+    pub(super) config: Log,
+    pub(super) about: About,
+    pub(super) pipe: Arc<Receiver>,
+    pub(super) stream: Arc<Stream>,
+    pub(super) ended: oneshot::Receiver<Ended>,
+}
+
+/// How the process has ended, and where its last lines go.
+pub(super) type Ended = (Exit, oneshot::Sender<Vec<String>>);
+
+/// What all pipes share: filled and emptied without a pause in between.
+pub(super) struct Buffers {
+    bytes: Vec<u8>,
+    marks: Vec<Mark>,
+}
+
+impl Buffers {
+    pub(super) fn new() -> Buffers {
+        Buffers {
+            bytes: vec![0; BUFFER],
+            marks: Vec::new(),
+        }
+    }
+}
+
+/// A process's pipe and where it goes.
+struct Pipe {
+    pipe: Arc<Receiver>,
+    stream: Arc<Stream>,
+    file: SlotFile,
+    layout: Layout,
+    tail: Tail,
+    buffers: Rc<RefCell<Buffers>>,
+    is_loud: bool,
+}
+
+/// What a turn of reading came to.
+enum Turn {
+    /// There may be more.
+    Read,
+    /// There is nothing now.
+    Empty,
+    /// There will be no more.
+    Over,
+}
+
+/// Reads a pipe until it is over.
+pub(super) async fn follow(order: Order, buffers: Rc<RefCell<Buffers>>, shared: Shared) {
+    let Order {
+        place,
+        config,
+        about,
+        pipe,
+        stream,
+        mut ended,
+    } = order;
+    let mut file = SlotFile::open(place, config.clone(), shared);
+    file.note(SystemTime::now(), What::Start { pid: about.pid });
+    let mut it = Pipe {
+        pipe,
+        stream,
+        file,
+        layout: Layout::new(&config, about),
+        tail: Tail::default(),
+        buffers,
+        is_loud: false,
+    };
+    let asked = tokio::select! {
+        // First, so that a grandchild that never stops writing does not keep it from being heard.
+        biased;
+        asked = &mut ended => {
+            if asked.is_ok() {
+                let limit = Instant::now() + AFTER_THE_END;
+                let _ = timeout_at(limit, it.read_until_over()).await;
+            } else {
+                it.read_until_over().await;
+            }
+            asked
+        }
+        () = it.read_until_over() => ended.await,
+    };
+    it.end(asked.ok());
+}
+
+impl Pipe {
+    /// Cancel safe: it pauses only between a write and the next read.
+    async fn read_until_over(&mut self) {
+        loop {
+            match self.read_a_turn() {
+                Turn::Read => yield_now().await,
+                Turn::Empty if self.pipe.readable().await.is_ok() => {}
+                Turn::Empty | Turn::Over => return,
+            }
+        }
+    }
+
+    fn read_a_turn(&mut self) -> Turn {
+        let buffers = Rc::clone(&self.buffers);
+        let Buffers { bytes, marks } = &mut *buffers.borrow_mut();
+        for _ in 0..READS_A_TURN {
+            match self.stream.read(&self.pipe, bytes, marks) {
+                Ok((_, 0)) => return Turn::Over,
+                Ok((before, length)) => {
+                    self.take(&bytes[..length], before, marks);
+                    if length >= USUAL && !self.is_loud {
+                        pipe::enlarge(self.pipe.as_fd(), LOUD);
+                        self.is_loud = true;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Turn::Empty,
+                Err(_) => return Turn::Over,
+            }
+        }
+        Turn::Read
+    }
+
+    /// Writes what was read after `before` bytes, and the marks where they belong.
+    fn take(&mut self, chunk: &[u8], before: u64, marks: &mut Vec<Mark>) {
+        let now = SystemTime::now();
+        self.file.look();
+        let mut done = 0;
+        for mark in marks.drain(..) {
+            let at = usize::try_from(mark.after.saturating_sub(before)).unwrap_or(usize::MAX);
+            let at = at.clamp(done, chunk.len());
+            self.write(&chunk[done..at], now);
+            self.note(mark);
+            done = at;
+        }
+        self.write(&chunk[done..], now);
+        self.tail.push(chunk);
+    }
+
+    fn write(&mut self, chunk: &[u8], now: SystemTime) {
+        if !chunk.is_empty() {
+            let job = self.file.index().job().map(str::to_owned);
+            let file = &mut self.file;
+            let append = |bytes: &[u8]| file.append(bytes);
+            self.layout.lay_out(chunk, now, job.as_deref(), append);
+        }
+    }
+
+    fn note(&mut self, mark: Mark) {
+        self.finish_line(mark.time);
+        self.file.note(mark.time, mark.what);
+    }
+
+    fn finish_line(&mut self, now: SystemTime) {
+        let line = self.layout.finish(now, self.file.index().job());
+        self.file.append(&line);
+    }
+
+    fn end(mut self, ended: Option<Ended>) {
+        for mark in self.stream.rest() {
+            self.note(mark);
+        }
+        let now = SystemTime::now();
+        self.finish_line(now);
+        if let Some((exit, lines)) = ended {
+            self.file.note(now, What::Exit(exit));
+            // Whoever asked may have gone.
+            let _ = lines.send(self.tail.lines());
+        }
+    }
+}
