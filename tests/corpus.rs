@@ -7,6 +7,8 @@ mod driven;
 
 use std::path::Path;
 
+use proptest::prelude::*;
+
 /// Tries all strings of a target, and says which one broke a check.
 fn replay(target: &str, drive: fn(&[u8])) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -36,4 +38,17 @@ fn the_job_server() {
 #[test]
 fn the_configuration() {
     replay("config", driven::config);
+}
+
+proptest! {
+    // what it finds becomes a test with a name, so no file of seeds is kept
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Bytes that nobody has chosen, for those who cannot run `fuzz/`. `PROPTEST_CASES=100000` tries more.
+    #[test]
+    fn any_bytes(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+        driven::frames(&bytes);
+        driven::server(&bytes);
+        driven::config(&bytes);
+    }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use gearpool::jobs::{ConnId, JobServer, Notice, Options, Peer};
 use gearpool::proto::{Decoded, Frame, Grab, Kind, Mode, Priority, Request, Response, decode};
 use gearpool::time::Time;
-use model::{At, CONNS, FUNCTIONS, Job, Limits, Model, handle};
+use model::{At, CONNS, FUNCTIONS, Job, Limits, Model, handle, sameness};
 use proptest::prelude::*;
 
 const UNIQUES: [&str; 4] = ["", "u", "v", "-"];
@@ -176,7 +176,27 @@ impl World {
                 );
                 let job = (priority, mode, *function);
                 self.model
-                    .submit(who, job, UNIQUES[*unique], &workload, None);
+                    .submit(who, job, UNIQUES[*unique], (None, &workload), None);
+            }
+            Step::Reduce {
+                mode,
+                function,
+                unique,
+                reducer,
+            } => {
+                self.tell(
+                    who,
+                    &Request::SubmitReduceJob {
+                        mode: *mode,
+                        function: FUNCTIONS[*function].as_bytes(),
+                        unique: UNIQUES[*unique].as_bytes(),
+                        reducer: reducer.as_bytes(),
+                        workload: b"part",
+                    },
+                );
+                let job = (Priority::Normal, *mode, *function);
+                let reduced = (Some(*reducer), &b"part"[..]);
+                self.model.submit(who, job, UNIQUES[*unique], reduced, None);
             }
             Step::Epoch {
                 function,
@@ -197,7 +217,7 @@ impl World {
                     Time::new(Duration::from_secs(*seconds)),
                 );
                 self.model
-                    .submit(who, job, UNIQUES[*unique], b"later", Some(due));
+                    .submit(who, job, UNIQUES[*unique], (None, b"later"), Some(due));
             }
             Step::CanDo(function) | Step::CanDoTimeout(function, _) => {
                 let name = FUNCTIONS[*function].as_bytes();
@@ -230,15 +250,15 @@ impl World {
                 self.tell(who, &Request::ResetAbilities);
                 self.model.peers[who].abilities.clear();
             }
-            Step::Grab => {
-                self.tell(who, &Request::GrabJob(Grab::Plain));
+            Step::Grab(grab) => {
+                self.tell(who, &Request::GrabJob(*grab));
                 let candidates = self.model.candidates(who);
                 // where several functions have one, it is the server's choice
                 let chosen = self.assigned_to(who);
                 match chosen.filter(|chosen| candidates.contains(chosen)) {
-                    Some(chosen) => self.model.assign(who, chosen),
+                    Some(chosen) => self.model.assign(who, chosen, *grab),
                     None => match candidates.first() {
-                        Some(&first) => self.model.assign(who, first),
+                        Some(&first) => self.model.assign(who, first, *grab),
                         None => self.model.no_job(who),
                     },
                 }
@@ -284,6 +304,26 @@ impl World {
                     self.model.say(who, Kind::Error, &text);
                 }
             }
+            Step::Progress(index, done) => {
+                let given = &self.model.peers[who].given;
+                if given.is_empty() {
+                    return Ok(());
+                }
+                let number = *index.get(given);
+                self.progress(who, number, *done);
+            }
+            Step::GetStatus(index) => {
+                // one that was never there among them
+                let number = 1 + index.index(self.model.next as usize) as u64;
+                let handle = handle(number);
+                self.tell(who, &Request::GetStatus { handle: &handle });
+                let job = self.model.jobs.iter().find(|job| job.number == number);
+                let fields = Model::status(job);
+                let [known, running, numerator, denominator] = fields.each_ref().map(|it| &**it);
+                let arguments = [&handle, known, running, numerator, denominator];
+                self.model.say(who, Kind::StatusRes, &arguments);
+            }
+            Step::GetStatusUnique(unique) => self.status_of_unique(who, UNIQUES[*unique]),
             Step::Exceptions => {
                 let option = b"exceptions";
                 self.tell(who, &Request::OptionReq { option });
@@ -386,6 +426,52 @@ impl World {
         Ok(())
     }
 
+    fn status_of_unique(&mut self, who: usize, unique: &str) {
+        let is_it = |job: &&Job| {
+            !unique.is_empty()
+                && !job.unique.is_empty()
+                && sameness(&job.unique, &job.workload) == unique.as_bytes()
+        };
+        let mut jobs = self.model.jobs.iter().filter(is_it);
+        let (job, another) = (jobs.next(), jobs.next());
+        // where two functions have one, it is the server's choice
+        if another.is_some() {
+            return;
+        }
+        let fields = Model::status(job);
+        let [known, running, numerator, denominator] = fields.each_ref().map(|it| &**it);
+        let clients = job.map_or(0, |job| job.clients.len()).to_string();
+        let (unique, clients) = (unique.as_bytes(), clients.as_bytes());
+        self.tell(who, &Request::GetStatusUnique { unique });
+        let arguments = [unique, known, running, numerator, denominator, clients];
+        self.model.say(who, Kind::StatusResUnique, &arguments);
+    }
+
+    fn progress(&mut self, who: usize, number: u64, done: u64) {
+        let (handle, done_of) = (handle(number), done.to_string());
+        let denominator: &[u8] = if done > 0 { b"100" } else { b"0" };
+        let (handle, numerator) = (&*handle, done_of.as_bytes());
+        self.tell(
+            who,
+            &Request::WorkStatus {
+                handle,
+                numerator,
+                denominator,
+            },
+        );
+        let is_held = self.model.held(who).any(|job| job.number == number);
+        if !is_held {
+            let text = [&b"JOB_NOT_FOUND"[..], b"Job given in work result not found"];
+            return self.model.say(who, Kind::Error, &text);
+        }
+        let job = self.model.job(number).expect("it is held");
+        job.progress = done;
+        for client in job.clients.clone() {
+            let arguments = [handle, numerator, denominator];
+            self.model.say(client, Kind::WorkStatus, &arguments);
+        }
+    }
+
     fn end(&mut self, who: usize, number: u64, end: End) {
         let (handle, data) = (handle(number), b"result");
         let handle = &*handle;
@@ -433,7 +519,11 @@ impl World {
         let id = self.ids[who];
         let sends = packets(&mut self.server);
         let assigned = sends.iter().find_map(|(conn, kind, body)| {
-            let is_it = *conn == id && *kind == Kind::JobAssign;
+            let is_assigned = matches!(
+                kind,
+                Kind::JobAssign | Kind::JobAssignUniq | Kind::JobAssignAll
+            );
+            let is_it = *conn == id && is_assigned;
             is_it.then(|| body.split(|&byte| byte == 0).next().map(<[u8]>::to_vec))?
         })?;
         let text = String::from_utf8(assigned).ok()?;
@@ -543,7 +633,7 @@ impl World {
             self.step(worker, &Step::CanDo(function))?;
         }
         while self.model.has_work(worker) {
-            self.step(worker, &Step::Grab)?;
+            self.step(worker, &Step::Grab(Grab::All))?;
             let number = *self.model.peers[worker].given.last().expect("a job");
             self.end(worker, number, End::Complete);
             self.compare(None)?;

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use gearpool::proto::{Kind, Mode, Priority};
+use gearpool::proto::{Grab, Kind, Mode, Priority};
 use gearpool::time::Time;
 
 pub(crate) const CONNS: usize = 4;
@@ -26,7 +26,10 @@ pub(crate) struct Job {
     pub(crate) function: usize,
     pub(crate) priority: Priority,
     pub(crate) unique: String,
+    pub(crate) reducer: Option<&'static str>,
     pub(crate) workload: Vec<u8>,
+    /// How much is done of a hundred.
+    pub(crate) progress: u64,
     pub(crate) at: At,
     pub(crate) background: bool,
     pub(crate) is_cancelled: bool,
@@ -116,7 +119,7 @@ impl Model {
         from: usize,
         job: (Priority, Mode, usize),
         unique: &str,
-        workload: &[u8],
+        (reducer, workload): (Option<&'static str>, &[u8]),
         due: Option<Time>,
     ) {
         let (priority, mode, function) = job;
@@ -128,7 +131,11 @@ impl Model {
                 && sameness(&job.unique, &job.workload) == sameness(unique, workload)
         });
         if same.is_none()
-            && let Some(text) = self.refusal(function, priority, unique.len() + workload.len())
+            && let Some(text) = self.refusal(
+                function,
+                priority,
+                unique.len() + reducer.map_or(0, str::len) + workload.len(),
+            )
         {
             return self.say(from, Kind::Error, &[b"QUEUE_ERROR", text]);
         }
@@ -139,6 +146,8 @@ impl Model {
                 function,
                 priority,
                 unique: unique.to_owned(),
+                reducer,
+                progress: 0,
                 workload: workload.to_vec(),
                 at: is_ahead.map_or(At::Waiting, At::Later),
                 background: false,
@@ -174,10 +183,10 @@ impl Model {
         if limit > 0 && jobs.count() >= limit as usize {
             return Some(b"Job queue is full");
         }
-        let there = self
-            .jobs
-            .iter()
-            .map(|job| OWN + job.unique.len() + job.workload.len());
+        let there = self.jobs.iter().map(|job| {
+            let reducer = job.reducer.map_or(0, str::len);
+            OWN + job.unique.len() + reducer + job.workload.len()
+        });
         let most = self.limits.max_queued_bytes;
         (most > 0 && (there.sum::<usize>() + OWN + bytes) as u64 > most).then_some(
             b"the queued workloads have reached the limit of this server, try again later",
@@ -231,7 +240,21 @@ impl Model {
         first
     }
 
-    pub(crate) fn assign(&mut self, worker: usize, number: u64) {
+    /// What STATUS_RES says of a job: known, running, and how much is done of a hundred.
+    pub(crate) fn status(job: Option<&Job>) -> [Vec<u8>; 4] {
+        let number = |number: u64| number.to_string().into_bytes();
+        let is_running = job.is_some_and(|job| matches!(job.at, At::Worker(..)));
+        let progress = job.map_or(0, |job| job.progress);
+        let of = if progress > 0 { 100 } else { 0 };
+        [
+            number(u64::from(job.is_some())),
+            number(u64::from(is_running)),
+            number(progress),
+            number(of),
+        ]
+    }
+
+    pub(crate) fn assign(&mut self, worker: usize, number: u64, grab: Grab) {
         let peer = &mut self.peers[worker];
         peer.given.push(number);
         (peer.is_settled, peer.is_asleep) = (false, false);
@@ -245,9 +268,23 @@ impl Model {
             worker,
             (limit > 0).then(|| now + Duration::from_secs(limit)),
         );
-        let (function, workload) = (FUNCTIONS[job.function], job.workload.clone());
-        let arguments: [&[u8]; 3] = [&handle(number), function.as_bytes(), &workload];
-        self.say(worker, Kind::JobAssign, &arguments);
+        let job = job.clone();
+        let (handle, function) = (handle(number), FUNCTIONS[job.function].as_bytes());
+        let (unique, workload) = (job.unique.as_bytes(), &*job.workload);
+        match (grab, job.reducer) {
+            (Grab::Plain, _) => {
+                self.say(worker, Kind::JobAssign, &[&handle, function, workload]);
+            }
+            (Grab::All, Some(reducer)) => {
+                let reducer = reducer.as_bytes();
+                let arguments = [&handle, function, unique, reducer, workload];
+                self.say(worker, Kind::JobAssignAll, &arguments);
+            }
+            (Grab::Uniq | Grab::All, _) => {
+                let arguments = [&handle, function, unique, workload];
+                self.say(worker, Kind::JobAssignUniq, &arguments);
+            }
+        }
     }
 
     pub(crate) fn no_job(&mut self, worker: usize) {
