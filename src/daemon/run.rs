@@ -63,6 +63,16 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
     let state = StateFolder::lock(&settings.state_dir)?;
     let log = Log::start(&settings.log, settings.verbosity)
         .with_context(|| format!("cannot open the log {:?}", settings.log))?;
+    if let Some(wanted) = settings.limits.connections
+        && wanted > limits.connections
+    {
+        let connections = limits.connections;
+        tracing::warn!(
+            wanted,
+            connections,
+            "fewer connections than wanted: with the limit of descriptors, {descriptors}, no more of them leave enough for processes and logs"
+        );
+    }
     let pid_file = pid_path.map(PidFile::write).transpose()?;
     let instance = format!("{:016x}", rand::random::<u64>());
     let guardian = Guardian::start(&instance).context("cannot start the guardian process")?;
