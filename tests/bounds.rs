@@ -1,7 +1,7 @@
 //! Nothing that comes from outside is without a bound, and nobody feels another's excess. Real daemon, real sockets.
 //!
 //! `GEARPOOL_BOUNDS=full` takes the numbers that a large site has: 10,000 idle workers, a million jobs, 100,000 connections that come
-//! and go.
+//! and go; and waits for the minute after which half a packet is given up.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 #[path = "bounds/floods.rs"]
@@ -243,6 +243,8 @@ fn the_jobs_of_a_function_by_the_file() {
 #[test]
 fn names() {
     let daemon = daemon(&[]);
+    // what is there before is there afterwards
+    still_serves(&daemon);
     let mut client = Peer::connect(&daemon);
     let mut bytes = Vec::new();
     for number in 0..=gearpool::jobs::MAX_FUNCTIONS {

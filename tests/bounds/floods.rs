@@ -88,3 +88,50 @@ fn one_job_that_everybody_waits_for() {
     let grown = memory(&daemon) - before;
     assert!(grown < 64 << 20, "{grown} bytes more");
 }
+
+#[test]
+fn half_a_packet_and_then_nothing() {
+    let daemon = daemon(&[]);
+    let half = |bytes: usize| {
+        let mut peer = Peer::connect(&daemon);
+        peer.header(Kind::EchoReq, 100_000);
+        peer.raw(&vec![b'x'; bytes]);
+        peer
+    };
+    let (mut large, mut small) = (half(50_000), half(1_000));
+    for _ in 0..number(1, 150) {
+        still_serves(&daemon);
+        if large.has_ended_soon() {
+            break;
+        }
+    }
+    let is_closed = daemon.log().contains("and then nothing");
+    assert_eq!(is_closed, number(0, 1) == 1, "{}", daemon.log());
+    let rest = match is_closed {
+        true => (&mut small, 99_000),
+        false => (&mut large, 50_000),
+    };
+    rest.0.raw(&vec![b'x'; rest.1]);
+    assert_eq!(rest.0.next().0, Kind::EchoRes, "slow is no fault");
+}
+
+#[test]
+fn the_log_is_not_flooded() {
+    let daemon = daemon(&["--max-buffers=1", "--max-connections=4"]);
+    for _ in 0..200 {
+        let mut half = Peer::connect(&daemon);
+        half.header(Kind::EchoReq, 100_000);
+        half.raw(&[b'x'; 50_000]);
+        assert!(half.has_ended());
+        // the limit of connections is reached and left again
+        let all: Vec<Peer> = (0..6).map(|_| Peer::connect(&daemon)).collect();
+        drop(all);
+        until("room for the next", || {
+            Peer::connect(&daemon).try_echo(b"in")
+        });
+    }
+    let log = daemon.log();
+    assert!(log.contains("sends half a packet") && log.contains("more lines like this one"));
+    // ten a minute of each of the three kinds, should a minute end in between twice as many, and what belongs to them
+    assert!(log.lines().count() < 90, "{log}");
+}
