@@ -78,7 +78,7 @@
 //!
 //! The main thread runs the manager and forks all children, which die with the thread that forked them. `connections-N` each run a
 //! runtime of their own; a connection stays on its thread. One thread writes the workers' logs, so that a slow disk slows the workers,
-//! never the job server. The guardian is a process.
+//! never the job server. `memory` gives back what a long queue has left. The guardian is a process; a job server without a file has none.
 
 pub mod time;
 

@@ -233,7 +233,11 @@ fn priorities() {
 #[test]
 fn no_server() {
     let port = free_port();
-    for command in [&["submit", "f", "x"][..], &["submit", "-b", "f", "x"]] {
+    for command in [
+        &["submit", "f", "x"][..],
+        &["submit", "-b", "f", "x"],
+        &["admin", "--status"],
+    ] {
         let ended = run(
             gearpool()
                 .args(command)
@@ -285,6 +289,9 @@ fn wrong_command_lines() {
         (&["submit", "-h", "web1:x", "f", "w"], "a port is a number"),
         (&["submit", "-n", "f", "w"], "standard input"),
         (&["submit", "-I", "-L", "f", "w"], "cannot be used with"),
+        (&["admin"], "<--status|"),
+        (&["admin", "--drop-function", "a b"], "takes one word here"),
+        (&["admin", "--cancel-job", ""], "takes one word here"),
         (&["work", "-f", "f"], "<COMMAND>"),
         (&["work", "--", "cat"], "--function"),
         (
@@ -666,7 +673,7 @@ fn a_php_worker_with_data_warnings_and_exceptions() {
 
 #[test]
 fn every_command_has_help_with_examples() {
-    for command in ["submit", "work"] {
+    for command in ["submit", "work", "admin"] {
         let short = run(gearpool().args([command, "-H"]), b"");
         let long = run(gearpool().args([command, "--help"]), b"");
         assert_eq!((short.code, long.code), (0, 0));

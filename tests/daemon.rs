@@ -2,12 +2,18 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
 
+#[path = "daemon/addresses.rs"]
+mod addresses;
 #[path = "daemon/bad_input.rs"]
 mod bad_input;
+#[path = "daemon/breakages.rs"]
+mod breakages;
 #[path = "daemon/control.rs"]
 mod control;
 #[path = "daemon/crash.rs"]
 mod crash;
+#[path = "daemon/php_ends.rs"]
+mod php_ends;
 #[path = "daemon/reload.rs"]
 mod reload;
 #[path = "daemon/run.rs"]

@@ -1,5 +1,6 @@
 //! The command line: one file a command, each with its arguments and a `run`.
 
+mod admin;
 mod check;
 mod client;
 mod control;
@@ -50,22 +51,25 @@ pub enum Command {
     Import(import::ImportArgs),
     Submit(submit::SubmitArgs),
     Work(work::WorkArgs),
+    Admin(admin::AdminArgs),
     Completions(generate::CompletionsArgs),
     Man(generate::ManArgs),
 }
 
 impl Cli {
-    /// Reads the command line; one that is wrong ends the program with exit code 2. Under the name `gearmand` the words are those of
-    /// `serve`, so that a link by that name takes gearmand's place in a script.
+    /// Reads the command line; one that is wrong ends the program with exit code 2. Under the name `gearmand` the words are
+    /// gearmand's flags, so that a link by that name takes gearmand's place in a script.
     pub fn from_words(words: impl Iterator<Item = OsString>) -> Cli {
-        let mut words: Vec<OsString> = words.collect();
+        let words: Vec<OsString> = words.collect();
         let is_gearmand = words
             .first()
             .is_some_and(|word| Path::new(word).file_name() == Some(OsStr::new("gearmand")));
-        if is_gearmand {
-            words.insert(1, "serve".into());
+        match is_gearmand {
+            true => Cli {
+                command: Command::Serve(Box::new(serve::gearmand::parse(words))),
+            },
+            false => Cli::parse_from(words),
         }
-        Cli::parse_from(words)
     }
 
     /// Does what the command line asks for, and returns the exit code.
@@ -86,6 +90,7 @@ impl Cli {
             Command::Import(args) => args.run(),
             Command::Submit(args) => args.run(),
             Command::Work(args) => args.run(),
+            Command::Admin(args) => args.run(),
             Command::Completions(args) => args.run(),
             Command::Man(args) => args.run(),
         }

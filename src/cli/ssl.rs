@@ -36,6 +36,16 @@ pub(super) struct Speech {
 }
 
 impl SslArgs {
+    /// These, and what a flag file says of those that are missing.
+    pub(super) fn or(self, file: SslArgs) -> SslArgs {
+        SslArgs {
+            ssl: self.ssl || file.ssl,
+            ssl_ca_file: self.ssl_ca_file.or(file.ssl_ca_file),
+            ssl_certificate: self.ssl_certificate.or(file.ssl_certificate),
+            ssl_key: self.ssl_key.or(file.ssl_key),
+        }
+    }
+
     /// What becomes of the addresses to listen on.
     ///
     /// # Errors

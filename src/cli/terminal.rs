@@ -48,10 +48,16 @@ pub fn size() -> Option<(usize, usize)> {
 /// # Errors
 /// What writing gives, but for a closed pipe.
 pub fn print(text: &str) -> Result<Reader, Failure> {
+    print_bytes(text.as_bytes())
+}
+
+/// The same with what may be no text: a function's name is bytes.
+///
+/// # Errors
+/// Those of [`print`].
+pub fn print_bytes(bytes: &[u8]) -> Result<Reader, Failure> {
     let mut stdout = io::stdout().lock();
-    let written = stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush());
+    let written = stdout.write_all(bytes).and_then(|()| stdout.flush());
     reader(written)
 }
 

@@ -108,8 +108,10 @@ impl Listener {
                         })
                     })
                     .collect();
-                // `localhost` may stand for ::1 too on a machine that has no IPv6: one address that works will do
-                match bound.iter().any(Result::is_ok) {
+                // `localhost` may stand for ::1 too on a machine that has no IPv6: one address that works will do. But one that
+                // somebody else has would be missed: half of the clients would speak to him.
+                let is_taken = |one: &Result<_, _>| matches!(one, Err(ListenError::InUse(_)));
+                match bound.iter().any(Result::is_ok) && !bound.iter().any(is_taken) {
                     true => Ok(bound.into_iter().flatten().collect()),
                     false => bound.into_iter().collect(),
                 }
@@ -171,7 +173,7 @@ impl Listener {
                 loop {
                     match listener.accept().await {
                         Ok((stream, remote)) => {
-                            let Some(place) = troubles.place(&hub, &stream) else {
+                            let Some(place) = troubles.place(&hub, &stream, wire) else {
                                 continue;
                             };
                             prepare(&stream, options);
@@ -205,7 +207,7 @@ impl Listener {
                 loop {
                     match listener.accept().await {
                         Ok((stream, _)) => {
-                            let Some(place) = troubles.place(&hub, &stream) else {
+                            let Some(place) = troubles.place(&hub, &stream, wire) else {
                                 continue;
                             };
                             if let Ok(stream) = stream.into_std() {
@@ -229,7 +231,7 @@ struct Troubles {
 
 impl Troubles {
     /// A place for a connection that has been accepted; if there is none, it is told so and will be closed.
-    fn place(&mut self, hub: &Hub, stream: &impl AsFd) -> Option<Place> {
+    fn place(&mut self, hub: &Hub, stream: &impl AsFd, wire: Wire) -> Option<Place> {
         let place = hub.bounds().place();
         if place.is_some() {
             self.end();
@@ -244,12 +246,17 @@ impl Troubles {
             );
         }
         let mut refusal = Vec::new();
-        let text = format!("this server has {connections} connections, which is its limit");
-        Response::Error {
-            code: b"TOO_MANY_CONNECTIONS",
-            text: text.as_bytes(),
+        match wire {
+            Wire::Plain => {
+                let text = format!("this server has {connections} connections, which is its limit");
+                Response::Error {
+                    code: b"TOO_MANY_CONNECTIONS",
+                    text: text.as_bytes(),
+                }
+                .encode(&mut refusal);
+            }
+            Wire::Tls => refusal.extend_from_slice(&tls::NO_ROOM),
         }
-        .encode(&mut refusal);
         // a new socket takes that much, and one that does not is closed all the same
         let _ = net::send_now(stream.as_fd(), &refusal);
         net::end_writing(stream.as_fd());

@@ -1,17 +1,20 @@
 //! The daemon's own log: to standard error, to a file that can be opened anew, or nowhere.
 
+use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing::level_filters::LevelFilter;
+use tracing::{Level, Metadata};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use super::trace;
+use crate::sys::syslog::{self, Gravity};
 
 /// Where the log goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,8 +23,21 @@ pub enum LogTarget {
     Stderr,
     /// A file, opened anew on SIGHUP.
     File(PathBuf),
+    /// The system's log.
+    Syslog,
     /// Nowhere.
     Nowhere,
+}
+
+impl fmt::Display for LogTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LogTarget::Stderr => f.write_str("standard error"),
+            LogTarget::File(path) => write!(f, "{}", path.display()),
+            LogTarget::Syslog => f.write_str("syslog"),
+            LogTarget::Nowhere => f.write_str("nowhere"),
+        }
+    }
 }
 
 /// How much is said.
@@ -96,6 +112,13 @@ impl Log {
                     .init();
                 Ok(Log { file: Some(file) })
             }
+            LogTarget::Syslog => {
+                syslog::open(c"gearpool");
+                // the system's log has a time and a name for each line already
+                let layer = layer.without_time().with_level(false).with_ansi(false);
+                registry.with(layer.with_writer(Syslog)).init();
+                Ok(Log { file: None })
+            }
             LogTarget::Nowhere => Ok(Log { file: None }),
         }
     }
@@ -156,6 +179,39 @@ impl Write for LineWriter<'_> {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+struct Syslog;
+
+impl<'a> MakeWriter<'a> for Syslog {
+    type Writer = SyslogLine;
+
+    fn make_writer(&'a self) -> SyslogLine {
+        SyslogLine(Gravity::Info)
+    }
+
+    fn make_writer_for(&'a self, about: &Metadata<'_>) -> SyslogLine {
+        SyslogLine(match *about.level() {
+            Level::ERROR => Gravity::Error,
+            Level::WARN => Gravity::Warning,
+            Level::INFO => Gravity::Info,
+            Level::DEBUG | Level::TRACE => Gravity::Debug,
+        })
+    }
+}
+
+/// A line's way to the system's log. It comes in one piece.
+struct SyslogLine(Gravity);
+
+impl Write for SyslogLine {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        syslog::write(self.0, String::from_utf8_lossy(bytes).trim());
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -86,7 +86,8 @@ pub(super) struct Parts {
     pub(super) file: Option<ConfigFile>,
     pub(super) logs: Logs,
     pub(super) log: Log,
-    pub(super) guardian: Guardian,
+    /// Nobody for a plain job server, which starts no process and gets no file later.
+    pub(super) guardian: Option<Guardian>,
     pub(super) certificates: Arc<Certificates>,
     /// The files of the flags, where TLS is not the configuration file's matter.
     pub(super) pem_files: Option<PemFiles>,
@@ -322,7 +323,10 @@ impl Manager {
 
     /// Tells the guardian of a new process; a new guardian of all of them, when somebody has killed the old one.
     fn watch_over(&mut self, pid: u32) {
-        let told = self.parts.guardian.watch(pid).or_else(|error| {
+        let Some(watching) = &mut self.parts.guardian else {
+            return;
+        };
+        let told = watching.watch(pid).or_else(|error| {
             if error.kind() != ErrorKind::BrokenPipe {
                 return Err(error);
             }
@@ -333,7 +337,7 @@ impl Manager {
             }
             guardian.watch(pid)?;
             // reaps the dead one, which has nothing left to say
-            let _ = std::mem::replace(&mut self.parts.guardian, guardian).finish();
+            let _ = std::mem::replace(watching, guardian).finish();
             Ok(())
         });
         if let Err(error) = told {
@@ -352,7 +356,8 @@ impl Manager {
 
     fn exited(&mut self, proc: ProcId, status: ExitStatus, last_lines: Vec<String>) {
         if let Some(member) = self.crew.leave(proc)
-            && let Err(error) = self.parts.guardian.forget(member.pid)
+            && let Some(guardian) = &self.parts.guardian
+            && let Err(error) = guardian.forget(member.pid)
         {
             tracing::debug!(%error, "the guardian does not answer");
         }
@@ -786,7 +791,9 @@ impl Manager {
 
     /// Ends the guardian, and with it whatever is left of the processes.
     pub(super) fn finish(self) {
-        if let Err(error) = self.parts.guardian.finish() {
+        if let Some(guardian) = self.parts.guardian
+            && let Err(error) = guardian.finish()
+        {
             tracing::error!(%error, "processes may be left behind");
         }
     }

@@ -4,6 +4,7 @@ pub mod conn;
 pub mod control;
 mod crew;
 pub mod file;
+mod heap;
 pub mod hub;
 pub mod limits;
 pub mod listener;

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use tokio::net::UnixListener;
@@ -13,11 +13,11 @@ use tokio::sync::mpsc;
 use super::file::ConfigFile;
 use super::hub::Hub;
 use super::limits::{Bounds, Limits};
-use super::listener::Listener;
-use super::log::Log;
+use super::listener::{ListenError, Listener};
+use super::log::{Log, LogTarget};
 use super::logs::Logs;
 use super::manager::{Flow, Happening, Manager, Parts};
-use super::settings::{Ground, Settings};
+use super::settings::{CoreDumps, Ground, Program, Settings};
 use super::snapshot::Snapshooter;
 use super::spawn::Surroundings;
 use super::tls::Certificates;
@@ -26,9 +26,16 @@ use crate::config::Address;
 use crate::http;
 use crate::jobs::Newcomers;
 use crate::pools::Stop;
+use crate::sys::background::{self, Starting};
 use crate::sys::guardian::Guardian;
-use crate::sys::lock::StateFolder;
-use crate::sys::{background, net, user};
+use crate::sys::lock::{LockError, StateFolder};
+use crate::sys::{core_dump, net, user};
+
+/// gearmand's own, when nobody names one.
+const GEARMANDS_PID_FILE: &str = "/var/gearmand.pid";
+
+/// How often a port or a folder is asked for that another server may be about to leave.
+const AGAIN: Duration = Duration::from_millis(100);
 
 /// The Unix second from which starts are counted in the numbers of handles, in 2026.
 const FIRST_START: u64 = 1_767_225_600;
@@ -40,7 +47,7 @@ const BATCH: usize = 1024;
 ///
 /// # Errors
 /// What kept it from starting, in a sentence for the operator.
-pub fn run(settings: Settings) -> anyhow::Result<()> {
+pub fn run(mut settings: Settings) -> anyhow::Result<()> {
     let pid_path = settings
         .pid_file
         .as_deref()
@@ -52,17 +59,31 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
         None => net::raise_descriptor_limit(),
     };
     let limits = Limits::new(settings.limits, descriptors);
-    let bound = bind(&settings)?;
-    // the lock is taken by the process that keeps it
-    if settings.ground == Ground::Background {
-        background::detach().context("cannot go to the background")?;
-    }
     if let Some(name) = &settings.user {
+        user::resolve(Some(name), None)?;
+    }
+    let deadline = Instant::now() + settings.program.patience();
+    let bound = bind(&settings, deadline)?;
+    // the lock is taken by the process that keeps it
+    let starting = match settings.ground {
+        Ground::Background => Some(background::detach().context("cannot go to the background")?),
+        Ground::Foreground => None,
+    };
+    if let Some(name) = &settings.user {
+        if let Err(error) = user::hand_over(&settings.state_dir, name) {
+            anyhow::bail!(
+                "cannot give the state folder {} to {name}: {error}",
+                settings.state_dir.display()
+            );
+        }
         user::become_user(name)?;
     }
-    let state = StateFolder::lock(&settings.state_dir)?;
-    let log = Log::start(&settings.log, settings.verbosity)
-        .with_context(|| format!("cannot open the log {:?}", settings.log))?;
+    if settings.core_dumps == CoreDumps::Written {
+        core_dump::allow().context("cannot have core dumps written")?;
+    }
+    let state = state_folder(&settings, deadline)?;
+    settings.state_dir = state.path().to_owned();
+    let log = start_log(&settings)?;
     if let Some(wanted) = settings.limits.connections
         && wanted > limits.connections
     {
@@ -73,11 +94,21 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
             "fewer connections than wanted: with the limit of descriptors, {descriptors}, no more of them leave enough for processes and logs"
         );
     }
-    let pid_file = pid_path.map(PidFile::write).transpose()?;
+    let pid_file = match pid_path {
+        Some(path) => Some(PidFile::write(path)?),
+        // nobody asked for that one, and not everybody may write there
+        None if settings.program == Program::Gearmand => {
+            PidFile::write(GEARMANDS_PID_FILE.into()).ok()
+        }
+        None => None,
+    };
     let instance = format!("{:016x}", rand::random::<u64>());
-    let guardian = Guardian::start(&instance).context("cannot start the guardian process")?;
+    let guardian = match settings.config {
+        Some(_) => Some(Guardian::start(&instance).context("cannot start the guardian process")?),
+        None => None,
+    };
 
-    let result = serve(settings, limits, bound, instance, guardian, log);
+    let result = serve(settings, limits, bound, instance, guardian, log, starting);
     drop(pid_file);
     drop(state);
     result
@@ -89,8 +120,9 @@ fn serve(
     limits: Limits,
     bound: Vec<(Address, Listener)>,
     instance: String,
-    guardian: Guardian,
+    guardian: Option<Guardian>,
     log: Log,
+    starting: Option<Starting>,
 ) -> anyhow::Result<()> {
     let addresses: Vec<String> = bound
         .iter()
@@ -144,8 +176,8 @@ fn serve(
         let (touches, mut touched) = mpsc::channel(1);
         let file = settings.config.map(|file| ConfigFile::new(file.path, file.text, file.config));
         let watch = file.as_ref().and_then(|file| watch(file.path(), touches));
-        let log_dir = settings.log_dir.display().to_string();
-        let logs = Logs::start(&settings.log_dir).with_context(|| format!("cannot write the workers' logs to {log_dir}"))?;
+        let log_dir = settings.log_dir.unwrap_or_else(|| super::paths::default_log_dir(&settings.state_dir));
+        let logs = Logs::start(&log_dir).with_context(|| format!("cannot write the workers' logs to {}", log_dir.display()))?;
         let pools = file.as_ref().map(|file| (file.path().display().to_string(), file.pools().len()));
         let mut manager = Manager::new(Parts {
             hub: Arc::clone(&hub),
@@ -156,7 +188,7 @@ fn serve(
             certificates: Arc::clone(&certificates),
             pem_files: settings.pem_files,
             surroundings,
-            snapshooter: Snapshooter::new(addresses.clone(), settings.state_dir.display().to_string(), log_dir),
+            snapshooter: Snapshooter::new(addresses.clone(), settings.state_dir.display().to_string(), log_dir.display().to_string()),
             happenings: to_manager,
             seed: rand::random(),
         });
@@ -189,6 +221,10 @@ fn serve(
             None => tracing::info!("no configuration file: a plain job server, without pools"),
         }
 
+        super::heap::start()?;
+        if let Some(starting) = starting {
+            starting.ready().context("cannot leave the terminal")?;
+        }
         manager.start(listening);
         let mut batch = Vec::new();
         loop {
@@ -234,7 +270,17 @@ fn serve(
     })
 }
 
-fn bind(settings: &Settings) -> anyhow::Result<Vec<(Address, Listener)>> {
+/// A server that takes gearmand's place waits for a port: a script that restarts it does not wait for the end of the one before.
+fn bind(settings: &Settings, deadline: Instant) -> Result<Vec<(Address, Listener)>, ListenError> {
+    loop {
+        match bind_once(settings) {
+            Err(ListenError::InUse(_)) if Instant::now() < deadline => std::thread::sleep(AGAIN),
+            result => return result,
+        }
+    }
+}
+
+fn bind_once(settings: &Settings) -> Result<Vec<(Address, Listener)>, ListenError> {
     let mut bound = Vec::new();
     for listen in &settings.listen {
         let listeners = Listener::bind(listen, settings.sockets)?;
@@ -245,6 +291,41 @@ fn bind(settings: &Settings) -> anyhow::Result<Vec<(Address, Listener)>> {
         );
     }
     Ok(bound)
+}
+
+/// The state folder, which the server before may still have. A job server in gearmand's place needs none that anybody has named.
+fn state_folder(settings: &Settings, deadline: Instant) -> Result<StateFolder, LockError> {
+    let makes_do = settings.program == Program::Gearmand
+        && settings.has_default_state_dir
+        && settings.config.is_none();
+    loop {
+        match StateFolder::lock(&settings.state_dir) {
+            Err(LockError::Taken { .. }) if Instant::now() < deadline => std::thread::sleep(AGAIN),
+            Err(LockError::Unwritable { .. }) if makes_do => return StateFolder::temporary(),
+            result => return result,
+        }
+    }
+}
+
+/// Starts the log. gearmand goes on without the file that it cannot open, and so does who takes its place.
+fn start_log(settings: &Settings) -> anyhow::Result<Log> {
+    let failure = match Log::start(&settings.log, settings.verbosity) {
+        Ok(log) => return Ok(log),
+        Err(error) => {
+            anyhow::Error::new(error).context(format!("cannot open the log {}", settings.log))
+        }
+    };
+    if settings.program == Program::Gearpool {
+        return Err(failure);
+    }
+    let instead = match settings.ground {
+        Ground::Foreground => LogTarget::Stderr,
+        Ground::Background => LogTarget::File(settings.state_dir.join("gearpool.log")),
+    };
+    let log = Log::start(&instead, settings.verbosity)
+        .with_context(|| format!("cannot open the log {instead}"))?;
+    tracing::error!("{failure:#}; it goes to {instead}");
+    Ok(log)
 }
 
 async fn serve_control(listener: UnixListener, controls: mpsc::Sender<super::control::Control>) {
@@ -290,15 +371,32 @@ struct PidFile(PathBuf);
 
 impl PidFile {
     fn write(path: PathBuf) -> anyhow::Result<PidFile> {
-        std::fs::write(&path, format!("{}\n", std::process::id()))
+        std::fs::write(&path, PidFile::text())
             .with_context(|| format!("cannot write the pid file {}", path.display()))?;
         Ok(PidFile(path))
+    }
+
+    fn text() -> String {
+        format!("{}\n", std::process::id())
     }
 }
 
 impl Drop for PidFile {
     fn drop(&mut self) {
-        // somebody may have tidied up before us
-        let _ = std::fs::remove_file(&self.0);
+        // another server may have put its own there meanwhile
+        if std::fs::read_to_string(&self.0).is_ok_and(|text| text == PidFile::text()) {
+            // somebody may have tidied up before us
+            let _ = std::fs::remove_file(&self.0);
+        }
+    }
+}
+
+impl Program {
+    /// How long it waits for what the server before it may still have. gearmand was seen to wait for 22 s.
+    fn patience(self) -> Duration {
+        match self {
+            Program::Gearpool => Duration::ZERO,
+            Program::Gearmand => Duration::from_secs(20),
+        }
     }
 }

@@ -10,6 +10,8 @@ use crate::tls::Identity;
 /// Everything that `serve` was told. Flags have won over the file already.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// Under whose name it was started.
+    pub program: Program,
     /// Where to listen. Never empty.
     pub listen: Vec<Address>,
     /// What is shown where TLS is spoken.
@@ -24,12 +26,16 @@ pub struct Settings {
     pub limits: ServerLimits,
     /// RLIMIT_NOFILE; as high as it may go when not said.
     pub descriptors: Option<u64>,
+    /// Whether a crash leaves a core dump.
+    pub core_dumps: CoreDumps,
     /// The file, when there is one.
     pub config: Option<LoadedFile>,
     /// The folder of the lock and of the control socket.
     pub state_dir: PathBuf,
-    /// The folder of the workers' output.
-    pub log_dir: PathBuf,
+    /// Whether nobody named that folder.
+    pub has_default_state_dir: bool,
+    /// The folder of the workers' output, when the file names one.
+    pub log_dir: Option<PathBuf>,
     /// Where the daemon's own log goes.
     pub log: LogTarget,
     /// How much it says.
@@ -64,4 +70,23 @@ pub enum Ground {
     Foreground,
     /// On its own, daemon(7).
     Background,
+}
+
+/// Under whose name the daemon was started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Program {
+    /// Its own. What it cannot have as it was told is an error.
+    #[default]
+    Gearpool,
+    /// gearmand's: it waits for a port that is in use, and makes do where gearmand does, without the log file that it cannot open.
+    Gearmand,
+}
+
+/// What the system does when the daemon crashes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CoreDumps {
+    /// What it did before.
+    AsTheyWere,
+    /// It writes a core dump, as far as its hard limit lets it.
+    Written,
 }

@@ -18,6 +18,9 @@ use crate::tls::{Identity, explain};
 /// How long a peer may take for its handshake. Until it is done the job server does not know of the connection.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// What is said instead of a handshake where there is no room: a fatal alert, internal_error(80), RFC 8446, 6.
+pub(super) const NO_ROOM: [u8; 7] = [21, 3, 3, 0, 2, 2, 80];
+
 /// Bytes that are read at a time in a handshake.
 const READ: usize = 4 << 10;
 

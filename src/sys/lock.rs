@@ -7,12 +7,15 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use nix::unistd::mkdtemp;
+
 use super::reason;
 
 /// The locked state folder. Dropping it unlocks.
 #[derive(Debug)]
 pub struct StateFolder {
     path: PathBuf,
+    is_temporary: bool,
     _lock: File,
 }
 
@@ -23,13 +26,13 @@ pub enum LockError {
     #[error(
         "state folder {} cannot be written: {}; set server.state_dir or --state-dir",
         path.display(),
-        reason(source)
+        reason(error)
     )]
     Unwritable {
         /// The folder.
         path: PathBuf,
         /// What the system said.
-        source: io::Error,
+        error: io::Error,
     },
     /// Another daemon has it.
     #[error(
@@ -51,9 +54,9 @@ impl StateFolder {
     /// # Errors
     /// [`LockError`], each naming the folder.
     pub fn lock(path: &Path) -> Result<StateFolder, LockError> {
-        let unwritable = |source| LockError::Unwritable {
+        let unwritable = |error| LockError::Unwritable {
             path: path.to_owned(),
-            source,
+            error,
         };
         DirBuilder::new()
             .recursive(true)
@@ -79,20 +82,46 @@ impl StateFolder {
                     pid: pid.trim().parse().ok(),
                 });
             }
-            Err(TryLockError::Error(source)) => return Err(unwritable(source)),
+            Err(TryLockError::Error(error)) => return Err(unwritable(error)),
         }
         file.set_len(0)
             .and_then(|()| writeln!(file, "{}", std::process::id()))
             .map_err(unwritable)?;
         Ok(StateFolder {
             path: path.to_owned(),
+            is_temporary: false,
             _lock: file,
         })
+    }
+
+    /// A folder for this process alone, which goes with the value: for a server that needs one for little more than its control socket
+    /// and has nowhere to put it.
+    ///
+    /// # Errors
+    /// [`LockError`], when there is no room for temporary files either.
+    pub fn temporary() -> Result<StateFolder, LockError> {
+        let template = std::env::temp_dir().join("gearpool.XXXXXX");
+        let path = mkdtemp(&template).map_err(|errno| LockError::Unwritable {
+            path: template,
+            error: errno.into(),
+        })?;
+        let mut folder = StateFolder::lock(&path)?;
+        folder.is_temporary = true;
+        Ok(folder)
     }
 
     /// The folder.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+impl Drop for StateFolder {
+    fn drop(&mut self) {
+        if self.is_temporary {
+            // somebody may have tidied up before us
+            let _ = std::fs::remove_dir_all(&self.path);
+        }
     }
 }
 
@@ -122,6 +151,16 @@ mod tests {
             fs::read_to_string(path.join("lock")).unwrap(),
             format!("{own}\n")
         );
+    }
+
+    #[test]
+    fn a_temporary_one_goes_with_its_holder() {
+        let folder = StateFolder::temporary().unwrap();
+        let path = folder.path().to_owned();
+        assert!(path.join("lock").is_file());
+        assert!(StateFolder::lock(&path).is_err());
+        drop(folder);
+        assert!(!path.exists());
     }
 
     #[test]

@@ -8,7 +8,9 @@
 
 pub mod background;
 pub mod child;
+pub mod core_dump;
 pub mod guardian;
+pub mod heap;
 pub mod lifetime;
 pub mod lock;
 pub mod memory;
@@ -17,6 +19,7 @@ pub mod peer;
 pub mod pipe;
 pub mod process;
 pub mod signal;
+pub mod syslog;
 pub mod user;
 
 use std::io;

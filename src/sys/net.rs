@@ -32,6 +32,11 @@ pub fn end_writing(socket: BorrowedFd<'_>) {
     let _ = nix::sys::socket::shutdown(socket.as_raw_fd(), nix::sys::socket::Shutdown::Write);
 }
 
+/// Whether this machine has IPv6 at all: a kernel may be without it, or have it switched off.
+pub fn has_ipv6() -> bool {
+    std::net::TcpListener::bind((std::net::Ipv6Addr::UNSPECIFIED, 0)).is_ok()
+}
+
 /// This machine's name, gethostname(2).
 pub fn host_name() -> String {
     let name = nix::unistd::gethostname()

@@ -4,7 +4,10 @@
 //! between fork and exec.
 
 use std::ffi::CString;
-use std::path::PathBuf;
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, lchown};
+use std::path::{Path, PathBuf};
 
 use nix::unistd::{Gid, Group, Uid, User, geteuid, getgrouplist, getuid};
 
@@ -73,6 +76,42 @@ pub fn become_user(name: &str) -> Result<(), ResolveError> {
     nix::unistd::setgroups(&groups).map_err(refused)?;
     nix::unistd::setgid(Gid::from_raw(ids.gid)).map_err(refused)?;
     nix::unistd::setuid(Uid::from_raw(ids.uid)).map_err(refused)
+}
+
+/// Gives the state folder to the user that root is about to become: makes it where it is missing, and takes over what a daemon of
+/// another user has left in it. A folder that is in use for something else, which has no `lock` in it, stays as it is.
+///
+/// # Errors
+/// Those of mkdir(2) and chown(2).
+pub fn hand_over(folder: &Path, name: &str) -> io::Result<()> {
+    // of a user that cannot be, `become_user` will say why
+    let Ok(Some(ids)) = resolve(Some(name), None) else {
+        return Ok(());
+    };
+    let is_new = !folder.exists();
+    if is_new {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o750)
+            .create(folder)?;
+    }
+    if is_new || folder.join("lock").is_file() {
+        give(folder, &ids)?;
+    }
+    Ok(())
+}
+
+fn give(path: &Path, ids: &Ids) -> io::Result<()> {
+    let about = fs::symlink_metadata(path)?;
+    if about.is_dir() {
+        for entry in fs::read_dir(path)? {
+            give(&entry?.path(), ids)?;
+        }
+    }
+    match (about.uid(), about.gid()) == (ids.uid, ids.gid) {
+        true => Ok(()),
+        false => lchown(path, Some(ids.uid), Some(ids.gid)),
+    }
 }
 
 /// What this process is.

@@ -78,6 +78,8 @@ fn plain_name(name: &str) -> &str {
 /// Why the other side wants nothing to do with us.
 fn refusal(alert: AlertDescription) -> String {
     match alert {
+        // the one of ours where the limit of connections is reached
+        AlertDescription::InternalError => "it has no room, or trouble of its own".to_owned(),
         AlertDescription::CertificateRequired | AlertDescription::NoCertificate => {
             "it wants a certificate of ours (--tls-cert and --tls-key)".to_owned()
         }

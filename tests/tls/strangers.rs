@@ -57,6 +57,32 @@ fn plain_bytes_where_tls_is_spoken() {
     peer.echo(b"hello").unwrap();
 }
 
+/// A connection whose handshake has not begun counts too, and one too many is told in a way that TLS understands.
+#[test]
+fn more_connections_than_the_limit() {
+    let limits = format!("{}  limits: {{connections: 4}}\n", crate::pki::SECTION);
+    let site = Site::start(&limits);
+    let silent: Vec<TcpStream> = (0..4).map(|_| tcp(site.address)).collect();
+    let config = config(&site.authority, None, &VERSIONS);
+    let error = Peer::connect(site.address, &config)
+        .echo(b"hello")
+        .unwrap_err();
+    let alert = error.get_ref().and_then(|error| error.downcast_ref());
+    assert!(
+        matches!(
+            alert,
+            Some(rustls::Error::AlertReceived(
+                rustls::AlertDescription::InternalError
+            ))
+        ),
+        "{error:?}"
+    );
+    drop(silent);
+    until("the places to be free", || {
+        Peer::connect(site.address, &config).echo(b"hello").is_ok()
+    });
+}
+
 /// A client that speaks TLS to the plain port is told at once, whatever is in its hello.
 #[test]
 fn tls_where_gearman_is_spoken_plainly() {
