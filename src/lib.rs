@@ -65,7 +65,7 @@
 //!    while the daemon lives. (The queue is in memory: surviving the daemon's own death is not built yet.)
 //! 4. The hub puts replies into mailboxes before it unlocks and writes sockets after, so packets to one peer keep the core's order.
 //!    There is no `.await` under the lock.
-//! 5. No process gets a stopping signal while it holds a job, unless its deadline has passed.
+//! 5. No process gets a stopping signal while it holds a job that somebody wants, unless its deadline has passed.
 //! 6. Intent lives in the file and in the operator's commands, state in the processes; only the supervisor's step connects them.
 //! 7. What comes from outside has a named bound: the operator's in [`daemon::limits::Limits`]; [`proto::frame::MAX_LINE`],
 //!    [`jobs::MAX_UNIQUE`], [`jobs::MAX_FUNCTION`], [`jobs::MAX_FUNCTIONS`], [`jobs::MAX_ABILITIES`], [`jobs::MAX_WAITING`],

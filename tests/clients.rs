@@ -88,6 +88,54 @@ fn the_worker_of_the_tutorial_fetches_what_it_is_asked_for() {
     assert_eq!(failed.status.code(), Some(1), "{failed:?}");
 }
 
+/// Debian's `gearadmin` with each of its options.
+#[test]
+fn gearadmin_asks_and_changes() {
+    let server = Server::start();
+    let ours = server.implementation() == Implementation::Gearpool;
+    let admin = |option: &str| {
+        let mut command = Command::new("gearadmin");
+        command.args(["-h", "127.0.0.1", "-p", &server.port().to_string(), option]);
+        let finished = Running::start("gearadmin", &command, b"").finish(CLIENT);
+        let finished = finished.unwrap();
+        text(&finished.out) + &text(&finished.err)
+    };
+    let submit = |arguments: &[&str]| {
+        let finished = submit(&server, Library::Tool, arguments, b"x").unwrap();
+        handle(&finished).unwrap()
+    };
+    let first = submit(&["-b", "-u", "u1", "f"]);
+    let second = submit(&["-b", "-u", "u2", "f"]);
+    let jobs = format!("{first}\t0\t0\t1\n{second}\t0\t0\t1\n.\n");
+    assert_eq!(admin("--status"), "f\t2\t0\t0\n.\n");
+    assert_eq!(admin("--priority-status"), "f\t0\t2\t0\t0\n.\n");
+    assert_eq!(admin("--show-jobs"), jobs);
+    let uniques = admin("--show-unique-jobs");
+    assert!(
+        ["u1\nu2\n.\n", "u2\nu1\n.\n"].contains(&uniques.as_str()),
+        "{uniques}"
+    );
+    assert!(admin("--workers").ends_with(" 127.0.0.1 - :\n.\n"));
+    assert!(admin("--server-version").starts_with("1.1.2"));
+    assert!(admin("--getpid").trim_end().parse::<u32>().is_ok());
+    assert!(admin("--server-verbose").ends_with('\n'));
+
+    assert_eq!(admin(&format!("--cancel-job={first}")), "OK\n");
+    assert!(admin("--cancel-job=H:nobody:1").contains("UNKNOWN_JOB"));
+    assert_eq!(admin("--create-function=g"), "OK\n");
+    assert_eq!(admin("--drop-function=g"), "OK\n");
+    assert!(admin("--drop-function=h").contains("function not found"));
+    if ours {
+        // gearmand keeps what was cancelled, and forgets what waits when a function is dropped
+        assert_eq!(admin("--show-jobs"), format!("{second}\t0\t0\t1\n.\n"));
+        let refused = admin("--drop-function=f");
+        assert!(
+            refused.contains("there are still connected workers"),
+            "{refused}"
+        );
+    }
+}
+
 /// A web site of one page, that ends with the test's process.
 struct Site {
     port: u16,

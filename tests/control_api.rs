@@ -9,7 +9,7 @@ use std::time::Duration;
 use gearpool::daemon::control::Control;
 use gearpool::http;
 use gearpool::jobs::load::FunctionLoad;
-use gearpool::pools::view::{PoolState, PoolView};
+use gearpool::pools::view::{PoolState, PoolView, ScaleView};
 use gearpool::status::{PoolStatus, ServerStatus, Status};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
@@ -120,6 +120,7 @@ fn status(state_dir: &Path) -> Status {
             restarts: 0,
             last_exit: None,
             last_lines: Vec::new(),
+            scale: ScaleView::default(),
             processes: Vec::new(),
         },
         queued: 0,

@@ -54,10 +54,29 @@ const SETTLES: Duration = Duration::from_secs(90);
 struct Played {
     steps: u64,
     jobs: u64,
+    cancelled: u64,
     processes: u64,
 }
 
-fn play(seed: u64, is_traced: bool) -> Played {
+/// Whether the operator cancels jobs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cancels {
+    None,
+    Some,
+}
+
+impl Cancels {
+    /// In every other world.
+    fn of(seed: u64) -> Cancels {
+        if seed.is_multiple_of(2) {
+            Cancels::Some
+        } else {
+            Cancels::None
+        }
+    }
+}
+
+fn play(seed: u64, cancels: Cancels, is_traced: bool) -> Played {
     let mut world = World::new(seed, is_traced);
     world.reload();
     for at in 0..5 {
@@ -78,6 +97,12 @@ fn play(seed: u64, is_traced: bool) -> Played {
         let after = world.random.millis(0, FAULTS.as_millis() as u64);
         world.later(after, Happening::Operator);
     }
+    if cancels == Cancels::Some {
+        for _ in 0..30 {
+            let after = world.cancels.millis(0, FAULTS.as_millis() as u64);
+            world.later(after, Happening::Cancel);
+        }
+    }
     world.run(Time::new(FAULTS));
     if world.random.percent(70) {
         settle(&mut world);
@@ -86,6 +111,7 @@ fn play(seed: u64, is_traced: bool) -> Played {
     Played {
         steps: world.steps,
         jobs: world.ledger.count_ended(),
+        cancelled: world.ledger.count_cancelled(),
         processes: world.ever.len() as u64,
     }
 }
@@ -163,11 +189,12 @@ fn play_all(seeds: u64) -> Played {
                     if seed >= seeds {
                         break;
                     }
-                    match catch_unwind(AssertUnwindSafe(|| play(seed, false))) {
+                    match catch_unwind(AssertUnwindSafe(|| play(seed, Cancels::of(seed), false))) {
                         Ok(one) => {
                             let mut all = played.lock().expect("no thread panics with it");
                             all.steps += one.steps;
                             all.jobs += one.jobs;
+                            all.cancelled += one.cancelled;
                             all.processes += one.processes;
                         }
                         Err(_) => {
@@ -199,32 +226,37 @@ fn from_environment(name: &str) -> Option<u64> {
 /// A reload lowered `max` and so drained the last stale process; that it left one too many was noticed only at the next event.
 #[test]
 fn what_is_beyond_max_goes_at_once_when_the_last_stale_process_goes() {
-    play(2618, false);
+    play(2618, Cancels::None, false);
 }
 
 /// Processes were drained while they started, and got a job before it was known whose connection it was.
 #[test]
 fn a_process_that_is_drained_while_it_starts_gets_no_job() {
     for seed in [1, 4, 18] {
-        play(seed, false);
+        play(seed, Cancels::None, false);
     }
 }
 
 #[test]
 fn seeds() {
     if let Some(seed) = from_environment("GEARPOOL_SIM_SEED") {
-        play(seed, true);
+        play(seed, Cancels::of(seed), true);
         return;
     }
     let seeds = from_environment("GEARPOOL_SIM_SEEDS").unwrap_or(SEEDS);
     let played = play_all(seeds);
     println!(
-        "{seeds} seeds: {} steps, {} jobs, {} processes",
-        played.steps, played.jobs, played.processes
+        "{seeds} seeds: {} steps, {} jobs, {} cancelled, {} processes",
+        played.steps, played.jobs, played.cancelled, played.processes
     );
     // a world in which nothing happens proves nothing
     assert!(played.steps > 1000 * seeds, "{} steps", played.steps);
     assert!(played.jobs > 20 * seeds, "{} jobs", played.jobs);
+    assert!(
+        played.cancelled > 2 * seeds,
+        "{} jobs cancelled",
+        played.cancelled
+    );
     assert!(
         played.processes > 10 * seeds,
         "{} processes",

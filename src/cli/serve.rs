@@ -18,7 +18,7 @@ use crate::config::units::parse_size;
 use crate::config::{Address, DEFAULT_PORT, ServerLimits};
 use crate::daemon::listener::{Keepalive, SocketOptions};
 use crate::daemon::log::{LogTarget, Verbosity};
-use crate::daemon::settings::{CoreDumps, Ground, LoadedFile, Program, Settings};
+use crate::daemon::settings::{CoreDumps, Ground, LoadGuard, LoadedFile, Program, Settings};
 use crate::daemon::{self, file, paths};
 use crate::jobs::Options;
 use crate::sys::net;
@@ -156,6 +156,9 @@ pub struct ServeArgs {
     /// The folder of the lock, the control socket and the logs [default: /var/lib/gearpool for root, else ~/.local/state/gearpool]
     #[arg(long, value_name = "DIR", env = "GEARPOOL_STATE_DIR")]
     state_dir: Option<PathBuf>,
+    /// Whether pools stay as they are while the machine is short of processors or memory
+    #[arg(long, value_name = "on|off", value_enum, default_value_t = LoadGuard::On, env = "GEARPOOL_LOAD_GUARD")]
+    load_guard: LoadGuard,
     #[command(flatten)]
     ssl: SslArgs,
     /// Only look whether the command line is right, and end with 0 or 1
@@ -195,6 +198,7 @@ impl ServeArgs {
     /// These flags, and a flag file's where they are silent.
     fn or(self, file: ServeArgs) -> ServeArgs {
         ServeArgs {
+            load_guard: self.load_guard,
             config: self.config.or(file.config),
             listen: match self.listen.is_empty() {
                 true => file.listen,
@@ -252,6 +256,7 @@ impl ServeArgs {
         let state_dir = absolute(paths::state_dir(self.state_dir.as_deref(), &server, port))?;
         Ok(Settings {
             program: self.program,
+            load_guard: self.load_guard,
             listen: speech.listen,
             tls: speech.tls,
             pem_files: speech.pem_files,

@@ -54,7 +54,7 @@ pub fn print(text: &str) -> Result<Reader, Failure> {
 /// The same with what may be no text: a function's name is bytes.
 ///
 /// # Errors
-/// Those of [`print`].
+/// Those of [`print()`].
 pub fn print_bytes(bytes: &[u8]) -> Result<Reader, Failure> {
     let mut stdout = io::stdout().lock();
     let written = stdout.write_all(bytes).and_then(|()| stdout.flush());

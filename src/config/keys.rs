@@ -105,6 +105,7 @@ pub(super) const POOL: Section = Section {
         "stop_signal",
         "stop_timeout",
         "restart",
+        "priority",
         "scale",
         "log",
     ],
@@ -114,7 +115,6 @@ pub(super) const POOL: Section = Section {
         "drain_timeout",
         "exit_on_failure",
         "max_memory",
-        "priority",
         "retries",
         "retry_delay",
         "timeout",
@@ -134,6 +134,7 @@ pub(super) const POOL: Section = Section {
         ("startsecs", "start_timeout"),
         ("stopwaitsecs", "stop_timeout"),
         ("workers", "count"),
+        ("weight", "priority"),
         ("working_dir", "cwd"),
         ("working_directory", "cwd"),
     ],
@@ -152,9 +153,13 @@ pub(super) const LIMITS: Section = Section {
 
 pub(super) const SCALE: Section = Section {
     name: "\"scale\"",
-    known: &["target_wait", "down_after"],
-    later: &["headroom", "reserve"],
-    synonyms: &[],
+    known: &["target_wait", "service_level", "down_after", "step"],
+    later: &["headroom", "reserve", "schedule"],
+    synonyms: &[
+        ("cooldown", "down_after"),
+        ("keepalive", "down_after"),
+        ("percentile", "service_level"),
+    ],
 };
 
 pub(super) const LOG: Section = Section {

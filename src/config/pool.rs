@@ -178,18 +178,22 @@ impl Pools<'_> {
                 reader.duration(entry, Duration::ZERO),
             ),
             "restart" => set(&mut pool.restart, reader.choice(entry, &RESTARTS)),
+            "priority" => set(&mut pool.priority, reader.integer(entry, 1..=1000)),
+            "scale" if matches!(&entry.node.value, Value::Scalar(text) if text.trim() == "off") => {
+                pool.scale.off = true;
+            }
             "scale" => {
-                let example = "{target_wait: 500ms, down_after: 1m}";
+                pool.scale.off = false;
+                let example = "{target_wait: 500ms, down_after: 1m}, or off,";
                 for entry in reader.entries(entry, example).unwrap_or_default() {
                     let scale = &mut pool.scale;
                     match entry.key {
                         "target_wait" => scale.target_wait = reader.duration(entry, MILLISECOND),
-                        "down_after" => {
-                            set(
-                                &mut scale.down_after,
-                                reader.duration(entry, Duration::ZERO),
-                            );
+                        "service_level" => {
+                            set(&mut scale.service_level, reader.integer(entry, 50..=99));
                         }
+                        "down_after" => scale.down_after = reader.duration(entry, Duration::ZERO),
+                        "step" => scale.step = reader.integer(entry, 1..=1000),
                         key => reader.problem(entry.key_place, keys::SCALE.unknown(key)),
                     }
                 }

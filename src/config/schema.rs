@@ -141,6 +141,8 @@ pub struct Pool {
     pub restart: Restart,
     /// When the pool grows and shrinks.
     pub scale: Scale,
+    /// Its weight where `server.max_processes` does not give every pool what it wants.
+    pub priority: u32,
     /// Its log files.
     pub log: Log,
 }
@@ -245,10 +247,16 @@ pub struct Limits {
 /// When a pool grows and shrinks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scale {
+    /// `scale: off`: it has `min` processes, whatever waits.
+    pub off: bool,
     /// How long a job should wait at most; learned from the jobs when not said.
     pub target_wait: Option<Duration>,
-    /// How long the need must have been lower before processes are stopped.
-    pub down_after: Duration,
+    /// The per cent of the jobs that are to wait no longer than that, where starting a process takes long.
+    pub service_level: u32,
+    /// How long the need must have been lower before processes are stopped; learned when not said.
+    pub down_after: Option<Duration>,
+    /// How many of its processes may be starting at once.
+    pub step: Option<u32>,
 }
 
 /// A pool's log files.
@@ -267,8 +275,11 @@ pub struct Log {
 impl Default for Scale {
     fn default() -> Scale {
         Scale {
+            off: false,
             target_wait: None,
-            down_after: Duration::from_secs(30),
+            service_level: 95,
+            down_after: None,
+            step: None,
         }
     }
 }
@@ -308,6 +319,7 @@ impl Pool {
             stop_timeout: Duration::from_secs(30),
             restart: Restart::Always,
             scale: Scale::default(),
+            priority: 1,
             log: Log::default(),
         }
     }
@@ -324,6 +336,7 @@ impl Pool {
             stop_signal: Signal::Term,
             restart: Restart::Always,
             scale: Scale::default(),
+            priority: 1,
             ..pool.clone()
         };
         neutral(self) == neutral(other)

@@ -92,7 +92,8 @@ functions:
     stop_signal: sigusr1
     stop_timeout: 0
     restart: on-failure
-    scale: {target_wait: 250ms, down_after: 1m30s}
+    priority: 5
+    scale: {target_wait: 250ms, service_level: 99, down_after: 1m30s, step: 4}
     log: {max_size: 1G, keep: 0, timestamps: yes, max_line: 64k}
 "#;
     let config = read(text);
@@ -177,9 +178,13 @@ functions:
         stop_signal: Signal::Usr1,
         stop_timeout: Duration::ZERO,
         restart: Restart::OnFailure,
+        priority: 5,
         scale: Scale {
             target_wait: Some(Duration::from_millis(250)),
-            down_after: Duration::from_secs(90),
+            down_after: Some(Duration::from_secs(90)),
+            service_level: 99,
+            step: Some(4),
+            off: false,
         },
         log: Log {
             max_size: 1 << 30,

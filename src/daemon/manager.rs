@@ -15,6 +15,7 @@ use tokio::task::AbortHandle;
 
 use super::control::{Control, Reply};
 use super::crew::{Crew, MemberService, Registration};
+use super::demand;
 use super::file::{self, ConfigFile, Reading};
 use super::hub::{Hub, Signal as HubSignal};
 use super::log::Log;
@@ -26,12 +27,13 @@ use super::tls::Certificates;
 use crate::config::{PemFiles, Pool};
 use crate::jobs::{ConnId, Notice};
 use crate::pools::{
-    Action, Event, ExitStatus, Level, Plan, PoolLoad, ProcId, ProcLoad, Slot, Stop, Supervisor,
-    Tell,
+    Action, Event, ExitStatus, Level, Plan, PoolLoad, Pressure, ProcId, ProcLoad, Slot, Stop,
+    Supervisor, Tell,
 };
 use crate::proto::admin::Ending;
 use crate::sys::child::{self, Child};
 use crate::sys::guardian::Guardian;
+use crate::sys::pressure::{self, Gauge};
 use crate::sys::{peer, signal};
 use crate::time::Time;
 use crate::tls::{self, Identity};
@@ -44,6 +46,9 @@ const SAMPLE_BUSY: Duration = Duration::from_millis(100);
 
 /// Not more often than this, whatever happens.
 const SAMPLE_LEAST: Duration = Duration::from_millis(10);
+
+/// The memory of so many processes stands for that of a pool.
+const MEASURED: usize = 4;
 
 /// How long the configuration file has to be left alone before it is read: an editor writes more than once.
 const SETTLE: Duration = Duration::from_millis(100);
@@ -95,6 +100,8 @@ pub(super) struct Parts {
     pub(super) snapshooter: Snapshooter,
     pub(super) happenings: mpsc::UnboundedSender<Happening>,
     pub(super) seed: u64,
+    /// What tells how the machine is, where that matters.
+    pub(super) gauge: Option<Gauge>,
 }
 
 /// The owner of the processes.
@@ -107,6 +114,8 @@ pub(super) struct Manager {
     /// When the job server is looked at next, and when it was last.
     sample_at: Option<Time>,
     sampled: Time,
+    /// When the machine was looked at last.
+    gauged: Time,
     /// When the file is read, because it was touched.
     read_at: Option<Time>,
     /// The tasks that accept connections.
@@ -127,6 +136,7 @@ impl Manager {
             events: VecDeque::new(),
             sample_at: None,
             sampled: Time::ZERO,
+            gauged: Time::ZERO,
             read_at: None,
             listening: Vec::new(),
             ending: None,
@@ -228,11 +238,11 @@ impl Manager {
     /// Gives the supervisor its events, and carries out what it answers, until there is nothing left.
     fn work_off(&mut self) {
         while let Some(event) = self.events.pop_front() {
-            // it is put in whenever the process may be parked now, and an event before it may have given the process jobs again
-            if let Event::Parked { proc } = event
-                && !self.is_parked(proc)
-            {
-                continue;
+            // they are put in whenever it may be so, and an event before them may have given the process jobs again
+            match event {
+                Event::Parked { proc } if !self.is_parked(proc) => continue,
+                Event::Cancelled { proc } if !self.works_for_nobody(proc) => continue,
+                _ => {}
             }
             let now = self.parts.hub.now();
             for action in self.supervisor.handle(now, event) {
@@ -389,6 +399,8 @@ impl Manager {
                 }
             }
             Notice::Cancelled(conn) => {
+                // a connection may register and take a job before it has been looked at
+                self.adopt(std::mem::take(registered));
                 if let Some(proc) = self.crew.owner(conn) {
                     self.events.push_back(Event::Cancelled { proc });
                 }
@@ -402,6 +414,23 @@ impl Manager {
                 }
             }
         }
+    }
+
+    /// Whether a process runs cancelled jobs and no others, so that stopping it cuts nothing that anybody wants. If so it is given no
+    /// more under the same lock: a worker may be about to end such a job, and to ask for another.
+    fn works_for_nobody(&self, proc: ProcId) -> bool {
+        let member = self.crew.get(proc);
+        // what a process that was only guessed does may be on connections that are not known
+        let known = member.filter(|member| member.registration != Registration::Guessed);
+        known.is_some_and(|member| {
+            self.parts.hub.with(|server, now| {
+                let is_so = server.works_for_nobody(&member.conns);
+                for &conn in member.conns.iter().filter(|_| is_so) {
+                    server.quiesce(now, conn);
+                }
+                is_so
+            })
+        })
     }
 
     /// Whether a quiesced process has nothing left to do: all of its connections are parked now, or it never had any and has not
@@ -530,48 +559,58 @@ impl Manager {
                 .collect();
             (server.function_loads(now), occupations)
         });
-        let functions: HashMap<_, _> = functions
-            .iter()
-            .map(|load| (load.name.as_str(), load))
+        let mut loads = demand::loads(pools, &functions, |pool| self.supervisor.weight(&pool.name));
+        let places: HashMap<_, _> = (0..)
+            .zip(pools)
+            .map(|(place, pool)| (pool.name.as_str(), place))
             .collect();
-        let mut loads = Vec::new();
-        let mut places = HashMap::new();
-        for pool in pools {
-            let mut load = PoolLoad {
-                pool: pool.name.clone(),
-                ..PoolLoad::default()
-            };
-            for function in pool
-                .functions
-                .iter()
-                .filter_map(|name| functions.get(name.as_str()))
-            {
-                load.queued += function.queued.iter().sum::<u64>();
-                load.completed += function.completed;
-                load.busy_seconds += function.busy_seconds;
-                load.oldest_wait = load.oldest_wait.max(function.oldest_wait);
-            }
-            places.insert(pool.name.as_str(), loads.len());
-            loads.push(load);
-        }
         for (proc, member, occupations) in occupations {
             let Some(idle_since) = occupations.iter().map(|it| it.idle_since).max() else {
                 continue;
             };
-            let Some(&place) = places.get(member.pool.name.as_str()) else {
+            let Some(load) = places
+                .get(member.pool.name.as_str())
+                .and_then(|&place: &usize| loads.get_mut(place))
+            else {
                 continue;
             };
-            loads[place].processes.push(ProcLoad {
+            load.processes.push(ProcLoad {
                 proc,
                 busy_since: occupations.iter().filter_map(|it| it.busy_since).min(),
                 idle_since,
                 jobs_done: occupations.iter().map(|it| it.jobs_done).sum(),
             });
         }
+        self.gauge(now, &mut loads);
         let waits = loads.iter().any(|load| load.queued > 0);
         self.sample_at =
             (!loads.is_empty()).then(|| now + if waits { SAMPLE_BUSY } else { SAMPLE_IDLE });
         self.events.push_back(Event::Sampled(loads));
+    }
+
+    /// Looks at the machine, and at the memory of the pools that may grow.
+    fn gauge(&mut self, now: Time, loads: &mut [PoolLoad]) {
+        let Some(gauge) = &self.parts.gauge else {
+            return;
+        };
+        if now.since(self.gauged) < SAMPLE_IDLE && self.gauged != Time::ZERO {
+            return;
+        }
+        self.gauged = now;
+        let read = gauge.read();
+        self.events.push_back(Event::Pressed(Pressure {
+            cpu: read.cpu,
+            memory: read.memory,
+            load_per_core: read.load_per_core,
+            available: read.available,
+            total: read.total,
+        }));
+        for load in loads.iter_mut().filter(|load| load.queued > 0) {
+            let pids = load.processes.iter().rev().take(MEASURED);
+            let pids = pids.filter_map(|process| Some(self.crew.get(process.proc)?.pid));
+            let sizes: Vec<u64> = pids.filter_map(pressure::resident).collect();
+            load.memory = sizes.iter().sum::<u64>().checked_div(sizes.len() as u64);
+        }
     }
 
     fn configure(&mut self) {

@@ -3,6 +3,7 @@
 pub mod conn;
 pub mod control;
 mod crew;
+mod demand;
 pub mod file;
 mod heap;
 pub mod hub;

@@ -17,7 +17,7 @@ use super::listener::{ListenError, Listener};
 use super::log::{Log, LogTarget};
 use super::logs::Logs;
 use super::manager::{Flow, Happening, Manager, Parts};
-use super::settings::{CoreDumps, Ground, Program, Settings};
+use super::settings::{CoreDumps, Ground, LoadGuard, Program, Settings};
 use super::snapshot::Snapshooter;
 use super::spawn::Surroundings;
 use super::tls::Certificates;
@@ -29,6 +29,7 @@ use crate::pools::Stop;
 use crate::sys::background::{self, Starting};
 use crate::sys::guardian::Guardian;
 use crate::sys::lock::{LockError, StateFolder};
+use crate::sys::pressure::Gauge;
 use crate::sys::{core_dump, net, user};
 
 /// gearmand's own, when nobody names one.
@@ -37,8 +38,8 @@ const GEARMANDS_PID_FILE: &str = "/var/gearmand.pid";
 /// How often a port or a folder is asked for that another server may be about to leave.
 const AGAIN: Duration = Duration::from_millis(100);
 
-/// The Unix second from which starts are counted in the numbers of handles, in 2026.
-const FIRST_START: u64 = 1_767_225_600;
+/// From when the microseconds are counted that the numbers in handles begin with: 1 January 2026.
+const FIRST_START: Duration = Duration::from_secs(1_767_225_600);
 
 /// How many happenings are handled at once at most.
 const BATCH: usize = 1024;
@@ -143,13 +144,13 @@ fn serve(
     };
     let mut options = settings.jobs.clone();
     options.seed = rand::random();
-    options.epoch = SystemTime::now()
+    let unix = SystemTime::now()
         .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_secs();
-
-    // two seconds apart two starts have numbers that a million jobs a second do not bring together
-    options.first_number = options.epoch.saturating_sub(FIRST_START) * 1_000_000 + 1;
+        .unwrap_or_default();
+    options.epoch = unix.as_secs();
+    // the next start begins above what this one uses, unless this one takes more than a million jobs a second for all of its life
+    let since_2026 = unix.saturating_sub(FIRST_START).as_micros();
+    options.first_number = u64::try_from(since_2026).unwrap_or(0) + 1;
     options.zone = jiff::tz::TimeZone::system();
     options.max_queue = limits.queue_length;
     options.max_queued_bytes = limits.queued_bytes;
@@ -191,6 +192,7 @@ fn serve(
             snapshooter: Snapshooter::new(addresses.clone(), settings.state_dir.display().to_string(), log_dir.display().to_string()),
             happenings: to_manager,
             seed: rand::random(),
+            gauge: (settings.load_guard == LoadGuard::On).then(Gauge::new),
         });
 
         let mut term = signal(SignalKind::terminate())?;

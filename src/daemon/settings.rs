@@ -24,6 +24,8 @@ pub struct Settings {
     pub threads: usize,
     /// What peers may take.
     pub limits: ServerLimits,
+    /// Whether pools are kept from growing while the machine is short of something.
+    pub load_guard: LoadGuard,
     /// RLIMIT_NOFILE; as high as it may go when not said.
     pub descriptors: Option<u64>,
     /// Whether a crash leaves a core dump.
@@ -61,6 +63,15 @@ pub struct LoadedFile {
     pub config: Config,
     /// What its `server.tls` names.
     pub tls: Option<Identity>,
+}
+
+/// Whether pools are kept from growing while the machine is short of processors or of memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum LoadGuard {
+    /// Yes.
+    On,
+    /// No: they grow to `max`.
+    Off,
 }
 
 /// Where the daemon runs.

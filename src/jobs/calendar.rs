@@ -4,8 +4,8 @@
 //! `*` fits always. The job runs once. The minute that is running fits too: a client that says "now" means that.
 
 use jiff::civil::{Date, Time};
-use jiff::tz::TimeZone;
-use jiff::{Timestamp, ToSpan};
+use jiff::tz::{AmbiguousTimestamp, TimeZone};
+use jiff::{Error, Timestamp};
 
 use crate::proto::Schedule;
 
@@ -40,14 +40,17 @@ pub(super) fn next(
                 if date < today || !weekday.fits(date.weekday().to_monday_zero_offset()) {
                     continue;
                 }
-                for (hour, minute) in times(hour, minute) {
-                    // an hour that a change of clocks leaves out is taken to be the one after it
-                    let begins = zone
-                        .to_timestamp(date.to_datetime(Time::constant(hour, minute, 0, 0)))
-                        .map_err(|_| "the time is out of range")?;
-                    if begins + 1.minute() > start {
-                        return Ok(u64::try_from(begins.as_second()).unwrap_or(0).max(now));
-                    }
+                // an hour that a change of clocks leaves out is taken to be the one after it, and one that it repeats fits twice
+                let first = minute_of(
+                    date,
+                    (hour, minute),
+                    zone,
+                    now,
+                    AmbiguousTimestamp::compatible,
+                );
+                let again = minute_of(date, (hour, minute), zone, now, AmbiguousTimestamp::later);
+                if let Some(begins) = first.into_iter().chain(again).min() {
+                    return Ok(begins.max(now));
                 }
             }
         }
@@ -76,6 +79,21 @@ impl Field {
             Field::Only(only) => only..=only,
         }
     }
+}
+
+/// The first minute of a day that fits and has not ended, by the second in which it begins.
+fn minute_of(
+    date: Date,
+    (hour, minute): (Field, Field),
+    zone: &TimeZone,
+    now: u64,
+    choose: fn(AmbiguousTimestamp) -> Result<Timestamp, Error>,
+) -> Option<u64> {
+    times(hour, minute)
+        .map(|(hour, minute)| date.to_datetime(Time::constant(hour, minute, 0, 0)))
+        .filter_map(|local| choose(zone.to_ambiguous_timestamp(local)).ok())
+        .filter_map(|begins| u64::try_from(begins.as_second()).ok())
+        .find(|&begins| begins + 60 > now)
 }
 
 fn times(hour: Field, minute: Field) -> impl Iterator<Item = (i8, i8)> {
@@ -155,6 +173,17 @@ mod tests {
                 "30 2 25 10 *",
                 "2026-10-25T00:30:00Z",
             ),
+            // in the hour that comes twice, the first time and the second
+            ("2026-10-25T00:10:00Z", "* * * * *", "2026-10-25T00:10:00Z"),
+            ("2026-10-25T00:40:00Z", "30 * * * *", "2026-10-25T01:30:00Z"),
+            (
+                "2026-10-25T01:10:00Z",
+                "10 2 25 10 *",
+                "2026-10-25T01:10:00Z",
+            ),
+            ("2026-10-25T01:40:00Z", "30 * * * *", "2026-10-25T02:30:00Z"),
+            // the days before and after it are as long as they are
+            ("2026-10-24T22:30:00Z", "0 0 * * *", "2026-10-25T23:00:00Z"),
         ];
         for (now, fields, expected) in cases {
             assert_eq!(

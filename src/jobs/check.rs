@@ -33,7 +33,9 @@ impl JobServer {
         let look = |shape: &mut Vec<u64>, job: &Job| {
             shape.extend([
                 u64::from(job.function) << 32 | u64::from(job.runs),
-                u64::from(job.background) << 32 | job.clients.len() as u64,
+                u64::from(job.background) << 32
+                    | u64::from(job.cancelled) << 33
+                    | job.clients.len() as u64,
             ]);
         };
         for conn in self.conns.iter() {

@@ -9,6 +9,7 @@ use slab::Slab;
 
 use super::conn::ConnKey;
 use super::job::{JobKey, Jobs, NOBODY, Place};
+use super::waits::Waits;
 use crate::proto::Priority;
 
 /// So many functions may have a name: whoever submits a job names one, and it stays until it is dropped.
@@ -50,6 +51,9 @@ pub(super) struct Function {
     pub(super) expected: u64,
     pub(super) completed: u64,
     pub(super) busy: Duration,
+    /// The sum of the squares of the seconds that each ended job ran.
+    pub(super) busy_squares: f64,
+    pub(super) waits: Waits,
 }
 
 impl Function {

@@ -48,6 +48,8 @@ pub(super) struct Job {
     pub(super) place: Place,
     /// Somebody submitted it in the background, so that it matters although nobody waits.
     pub(super) background: bool,
+    /// An operator has given it up while it ran.
+    pub(super) cancelled: bool,
     /// How often it was given to a worker.
     pub(super) runs: u32,
     pub(super) since: Time,

@@ -8,6 +8,7 @@ use super::conn::{Conn, ConnId};
 use super::function::Function;
 use super::job::Place;
 use super::server::{Handle, JobServer};
+pub use super::waits::WaitLoad;
 use crate::proto::Priority;
 use crate::time::Time;
 
@@ -26,6 +27,10 @@ pub struct FunctionLoad {
     pub completed: u64,
     /// The seconds that those ran in all.
     pub busy_seconds: f64,
+    /// The sum of the squares of the seconds that each ran.
+    pub busy_squares: f64,
+    /// How long jobs waited for a worker, lately.
+    pub waits: WaitLoad,
     /// How long the oldest waiting job has waited.
     #[serde(with = "crate::time::seconds")]
     pub oldest_wait: Duration,
@@ -87,6 +92,7 @@ impl JobServer {
                     .map(|job| now.since(self.jobs[job].since))
                     .max();
                 load.oldest_wait = oldest.unwrap_or_default();
+                load.waits = function.waits.load(now);
                 load
             })
             .collect()
@@ -166,6 +172,8 @@ impl Function {
             workers: self.workers,
             completed: self.completed,
             busy_seconds: self.busy.as_secs_f64(),
+            busy_squares: self.busy_squares,
+            waits: WaitLoad::default(),
             oldest_wait: Duration::ZERO,
         }
     }

@@ -21,6 +21,7 @@ pub mod outbox;
 pub mod server;
 mod submit;
 mod text;
+mod waits;
 pub mod wake;
 mod work;
 

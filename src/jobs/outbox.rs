@@ -33,7 +33,8 @@ pub enum Notice {
     Parked(ConnId),
     /// A connection has ended its first job.
     Worked(ConnId),
-    /// The job that a connection runs was cancelled: its worker works for nobody.
+    /// A job that a connection runs was cancelled. Old news once its worker has ended it, so see
+    /// [`works_for_nobody`](super::JobServer::works_for_nobody).
     Cancelled(ConnId),
     /// A connection is gone.
     Closed(ConnId),

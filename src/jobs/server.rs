@@ -260,9 +260,9 @@ impl JobServer {
     }
 
     /// Gives up a job, as an operator asks: the clients that wait for it are told that it has failed. One that runs is nobody's from
-    /// then on, and whoever owns its worker's process is told. Returns whether there is such a job.
+    /// then on, and whoever owns its worker's process is told. Returns whether there is such a job that was not given up before.
     pub fn cancel(&mut self, handle: &[u8]) -> bool {
-        let Some(job) = self.job(handle) else {
+        let Some(job) = self.job(handle).filter(|&job| !self.jobs[job].cancelled) else {
             return false;
         };
         self.tell_clients(job, &Response::WorkFail { handle });
@@ -275,6 +275,14 @@ impl JobServer {
             Place::Lane { .. } | Place::Later { .. } => self.drop_job(job),
         }
         true
+    }
+
+    /// Whether these connections run cancelled jobs, and no others. To be asked, and answered with [`JobServer::quiesce`], under one
+    /// lock: the worker of a cancelled job may have another one by now, which is not to be cut.
+    pub fn works_for_nobody(&self, conns: &[ConnId]) -> bool {
+        let keys = conns.iter().filter_map(|&conn| self.conns.key(conn));
+        let mut held = keys.flat_map(|key| &self.conns[key].held).peekable();
+        held.peek().is_some() && held.all(|&job| self.jobs[job].cancelled)
     }
 
     /// How far away a peer may be, unless it is gone.

@@ -66,8 +66,10 @@ impl JobServer {
 
     fn assign(&mut self, now: Time, key: ConnKey, job: JobKey, grab: Grab) {
         let function = self.jobs[job].function;
-        self.functions[function].unlink(&mut self.jobs, job);
-        self.functions[function].running += 1;
+        let queue = &mut self.functions[function];
+        queue.unlink(&mut self.jobs, job);
+        queue.running += 1;
+        queue.waits.count(now, self.jobs[job].since);
         let conn = &mut self.conns[key];
         let timeout = conn
             .abilities
@@ -269,7 +271,9 @@ impl JobServer {
         conn.settled = false;
         let function = &mut self.functions[self.jobs[job].function];
         function.completed += 1;
-        function.busy += now.since(since);
+        let took = now.since(since);
+        function.busy += took;
+        function.busy_squares += took.as_secs_f64() * took.as_secs_f64();
         self.forget(job);
         if is_first {
             self.out.tell(Notice::Worked(id));
@@ -303,7 +307,7 @@ impl JobServer {
         for client in std::mem::take(&mut self.jobs[job].clients) {
             self.conns[client].waits.remove(&job);
         }
-        self.jobs[job].background = false;
+        (self.jobs[job].background, self.jobs[job].cancelled) = (false, true);
         self.jobs.make_unlike_any(job);
     }
 
@@ -335,6 +339,7 @@ impl Job {
             priority,
             place: Place::Later { due: now },
             background: false,
+            cancelled: false,
             runs: 0,
             since: now,
             numerator: 0,

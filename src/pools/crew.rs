@@ -8,26 +8,35 @@
 //! replacement has registered. So a reload, a restart, `max_jobs` and `max_lifetime` are one mechanism, the size of the pool never
 //! dips, and a replacement that does not come up costs nothing.
 
-use std::collections::BTreeSet;
+mod look;
+
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::event::{Action, ExitStatus, Level, PoolLoad, ProcId, ProcLoad, Slot, Stop, Tell};
+use super::event::{
+    Action, ExitStatus, Level, PoolLoad, Pressure, ProcId, ProcLoad, Slot, Stop, Tell,
+};
+use super::guard::{self, Held};
 use super::jitter::Jitter;
 use super::plan::Change;
 use super::process::{Phase, Process, Why};
 use super::restart::{Death, Restarts};
-use super::scale::{self, Demand, Reason, Scaler, Seconds, Target};
-use super::view::{PoolState, PoolView, ProcessState, ProcessView};
-use crate::config::{Command, Pool, Restart};
+use super::scale::{self, Demand, Past, Reason, Seconds, Target, Wishes};
+use super::share::Claim;
+use crate::config::{Pool, Restart};
 use crate::time::Time;
 
 /// How long after some processes were stopped for want of demand the next may be.
 const SHED_EVERY: Duration = Duration::from_secs(1);
 
-/// What every handler needs: the time, where actions go, and the jitter.
+/// So many changes of a pool's target are remembered.
+const DECISIONS: usize = 20;
+
+/// What every handler needs: the time, how the machine is, where actions go, and the jitter.
 pub(super) struct Turn<'a> {
     pub(super) now: Time,
+    pub(super) pressure: Pressure,
     pub(super) jitter: &'a mut Jitter,
     pub(super) out: &'a mut Vec<Action>,
 }
@@ -120,8 +129,18 @@ pub(super) struct Crew {
     /// until an operator or the file starts afresh.
     done: BTreeSet<Slot>,
 
-    scaler: Scaler,
+    past: Past,
     queued: u64,
+    oldest_wait: Duration,
+    memory: Option<u64>,
+    /// When it last grew because a job had waited long.
+    late_at: Option<Time>,
+    /// How many it wants now, of which the target is what it keeps, or may have.
+    want: u32,
+    /// Its fair share, while `max_processes` does not give every pool what it wants.
+    share: Option<Share>,
+    held: Option<Held>,
+    decisions: VecDeque<Decision>,
     restarts: Restarts,
     restart_count: u64,
     last_exit: Option<String>,
@@ -135,6 +154,22 @@ pub(super) struct Crew {
     pub(super) dirty: bool,
     /// When something will have to be done though nothing happens.
     pub(super) due: Option<Time>,
+}
+
+/// A change of the target.
+#[derive(Clone, Debug)]
+struct Decision {
+    at: Time,
+    from: u32,
+    to: u32,
+    reason: String,
+}
+
+/// What a pool may have of a machine that has not enough for all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Share {
+    pub(super) n: u32,
+    pub(super) of: u32,
 }
 
 /// What a pool waits for before it starts what it wants.
@@ -157,8 +192,15 @@ impl Crew {
             counts: Counts::default(),
             vacant: BTreeSet::new(),
             done: BTreeSet::new(),
-            scaler: Scaler::default(),
+            past: Past::default(),
             queued: 0,
+            oldest_wait: Duration::ZERO,
+            memory: None,
+            late_at: None,
+            want: 0,
+            share: None,
+            held: None,
+            decisions: VecDeque::new(),
             restarts: Restarts::default(),
             restart_count: 0,
             last_exit: None,
@@ -193,8 +235,7 @@ impl Crew {
 
     /// How many processes below its `min` it is.
     pub(super) fn unmet_min(&self) -> u32 {
-        self.target
-            .n
+        self.goal()
             .min(self.bounds().0)
             .saturating_sub(self.counts.serving)
     }
@@ -260,7 +301,7 @@ impl Crew {
         };
         if member.registered(now) {
             let took = now.since(member.started_at);
-            self.scaler.started(took);
+            self.past.started(took);
         }
     }
 
@@ -287,7 +328,10 @@ impl Crew {
     pub(super) fn sampled(&mut self, now: Time, load: &PoolLoad) {
         self.dirty = true;
         self.queued = load.queued;
-        self.scaler.sampled(now, load);
+        self.oldest_wait = load.oldest_wait;
+        self.memory = load.memory.or(self.memory);
+        let wishes = self.wishes();
+        self.past.sampled(now, load, wishes);
         // both by number: one pass
         let mut known: Vec<ProcLoad> = load.processes.clone();
         known.sort_unstable_by_key(|load| load.proc);
@@ -444,12 +488,14 @@ impl Crew {
         self.advance(turn);
         self.counts = self.count();
         let gone_because = self.gone_because(daemon);
+        (self.want, self.held) = (0, None);
+        let before = self.target.n;
         self.target = match gone_because {
             Some(_) => Target {
                 n: 0,
                 reason: Reason::AtMin,
             },
-            None => self.decide(turn.now),
+            None => self.decide(turn),
         };
         match gone_because {
             Some(why) => {
@@ -464,14 +510,26 @@ impl Crew {
             }
         }
         self.counts = self.count();
+        self.note(before, turn.now);
         if self.missing() == 0 {
             self.vacant.clear();
         }
     }
 
     /// How many processes it should have and has not.
-    const fn missing(&self) -> u32 {
-        self.target.n.saturating_sub(self.counts.serving)
+    fn missing(&self) -> u32 {
+        self.goal().saturating_sub(self.counts.serving)
+    }
+
+    /// Its target, or its share of the machine.
+    fn goal(&self) -> u32 {
+        self.share
+            .map_or(self.target.n, |share| share.n.min(self.target.n))
+    }
+
+    /// Whether it would start one more if its share were larger or the machine had room.
+    pub(super) fn is_short(&self) -> bool {
+        self.share.is_some() && self.target.n > self.counts.serving
     }
 
     /// What time alone does to each process.
@@ -526,29 +584,120 @@ impl Crew {
         (min.saturating_sub(done), max.saturating_sub(done))
     }
 
-    fn decide(&mut self, now: Time) -> Target {
+    fn wishes(&self) -> Wishes {
+        let scale = &self.pool.scale;
+        Wishes {
+            max: self.bounds().1,
+            target_wait: scale.target_wait,
+            service_level: f64::from(scale.service_level) / 100.0,
+            down_after: scale.down_after,
+        }
+    }
+
+    fn decide(&mut self, turn: &Turn<'_>) -> Target {
+        let now = turn.now;
         let (min, max) = self.bounds();
-        let mut demand = Demand {
+        let wishes = self.wishes();
+        let (peak, hold) = self.past.peak(now);
+        let demand = Demand {
             busy: self.counts.busy,
             queued: self.queued,
-            service: self.scaler.service(),
-            arrivals: self.scaler.arrivals(),
-            startup: self.scaler.startup(),
+            oldest_wait: self.oldest_wait,
+            service: self.past.service(),
+            arrivals: self.past.arrivals_now(),
+            startup: self.past.startup(),
+            reserve: self.past.reserve(),
+            serving: self.counts.serving,
             ready: self.counts.registered,
+            since_late: self.late_at.map(|at| now.since(at)),
             min,
             max,
-            target_wait: self.pool.scale.target_wait,
-            peak: 0,
-            down_after: self.pool.scale.down_after,
+            target_wait: wishes.target_wait,
+            service_level: wishes.service_level,
+            peak,
+            hold,
         };
-        let need = scale::need(&demand).n;
-        demand.peak = self.scaler.peak(now, need, demand.down_after);
-        let mut target = scale::target(&demand);
+        self.past.needs(scale::need(&demand).n.min(max));
+        let want = match self.pool.scale.off && self.by_hand.bounds.is_none() {
+            true => Target {
+                n: min,
+                reason: Reason::Off,
+            },
+            false => scale::want(&demand),
+        };
+        self.want = want.n;
+        if matches!(want.reason, Reason::Waited { .. }) && want.n > self.counts.serving {
+            self.late_at = Some(now);
+        }
+        let short_of_memory = guard::is_short_of_memory(&turn.pressure);
+        let mut target = match want.reason == Reason::Off || short_of_memory {
+            true => want,
+            false => scale::target(&demand, want),
+        };
+        let serving = self.counts.serving;
         if self.restarts.is_failing() {
             // not scaled up: what is there, and one probe where there is nothing
-            target.n = target.n.min(min.max(self.counts.serving).max(1));
+            target.n = target.n.min(min.max(serving).max(1));
+        }
+        if self.by_hand.bounds.is_none()
+            && target.n > serving.max(min)
+            && let Some((more, held)) =
+                guard::room(&turn.pressure, self.memory, self.counts.starting)
+            && serving.saturating_add(more) < target.n
+        {
+            target.n = min.max(serving.saturating_add(more));
+            self.held = Some(held);
         }
         target
+    }
+
+    /// How many processes it could have, 0 while it can have none that works.
+    pub(super) fn weight(&self) -> u32 {
+        match self.restarts.is_failing() || self.by_hand.stopped {
+            true => self.counts.registered,
+            false => self.bounds().1,
+        }
+    }
+
+    /// What it asks of a machine that has not enough for all.
+    pub(super) fn claim(&self) -> Claim {
+        Claim {
+            min: self.bounds().0,
+            want: self.want.min(self.target.n),
+            weight: self.pool.priority,
+        }
+    }
+
+    /// Its share, where there is not enough for all.
+    pub(super) fn allow(&mut self, share: Option<Share>) {
+        self.share = share;
+    }
+
+    /// Drains up to `n` processes beyond `share`, for pools that are short: what is idle, or with `busy` also what has a job, at the
+    /// job's end. `min` stays.
+    pub(super) fn make_way(&mut self, n: u32, share: u32, busy: bool, turn: &mut Turn<'_>) -> u32 {
+        let keep = share.max(self.bounds().0);
+        let n = n.min(self.counts.serving.saturating_sub(keep));
+        self.drain_first(n, Why::ScaleDown, turn, |m| {
+            busy || m.idle_since().is_some()
+        })
+    }
+
+    /// Notes a change of the target and why.
+    fn note(&mut self, from: u32, now: Time) {
+        if from == self.target.n {
+            return;
+        }
+        if self.decisions.len() == DECISIONS {
+            self.decisions.pop_front();
+        }
+        let reason = self.reason(None, now);
+        self.decisions.push_back(Decision {
+            at: now,
+            from,
+            to: self.target.n,
+            reason,
+        });
     }
 
     /// A drain that is no longer wanted is cheaper to take back than a process is to start.
@@ -645,13 +794,15 @@ impl Crew {
     /// Whether one more process is wanted for this.
     pub(super) fn wants(&self, need: Need, now: Time) -> bool {
         let counts = self.counts;
-        let n = self.target.n;
+        let n = self.goal();
         let (min, max) = self.bounds();
+        let starting_most = self.pool.scale.step.unwrap_or(u32::MAX);
         // one above `max` while processes are replaced; those that drain count
         let replacing = u32::from(counts.stale + counts.replaced > 0);
         if n == 0
             || counts.live >= max + replacing
             || counts.hung > 0
+            || counts.starting >= starting_most
             || (self.restarts.is_failing() && counts.unproved > 0)
             || self.restarts.waits_until(now).is_some()
         {
@@ -695,6 +846,10 @@ impl Crew {
         self.counts.serving += 1;
         self.counts.starting += 1;
         self.counts.unproved += 1;
+        let n = self.counts.serving.min(self.target.n);
+        if n > self.bounds().0 {
+            self.past.grew(turn.now, n);
+        }
         turn.out.push(Action::Spawn {
             proc,
             slot,
@@ -741,7 +896,7 @@ impl Crew {
         // a pool that is on its way out does not look at demand
         let peak = match self.target.n {
             0 => None,
-            _ => self.scaler.peak_falls_at(self.pool.scale.down_after),
+            _ => self.past.peak_falls_at(),
         };
         self.due = processes
             .chain([restart, shed, peak].into_iter().flatten())
@@ -790,95 +945,5 @@ impl Crew {
             slot,
             text,
         }));
-    }
-
-    // How it looks.
-
-    pub(super) fn view(&self, daemon: Daemon, now: Time) -> PoolView {
-        let gone_because = self.gone_because(daemon);
-        let failing = self.restarts.is_failing();
-        let (min, max) = self
-            .by_hand
-            .bounds
-            .unwrap_or((self.pool.min, self.pool.max));
-        PoolView {
-            name: self.pool.name.clone(),
-            command: line(&self.pool.command),
-            functions: self.pool.functions.clone(),
-            min,
-            max,
-            target: self.target.n,
-            reason: self.reason(gone_because, now),
-            state: match gone_because {
-                Some(Why::Stopped) => PoolState::Stopped,
-                Some(_) => PoolState::Leaving,
-                None if failing => PoolState::Failing,
-                None => PoolState::Running,
-            },
-            by_hand: match &self.by_hand {
-                ByHand { stopped: true, .. } => Some("stopped by hand".to_owned()),
-                ByHand {
-                    bounds: Some(_), ..
-                } => Some("scaled by hand".to_owned()),
-                ByHand { .. } => None,
-            },
-            restarts: self.restart_count,
-            last_exit: self.last_exit.clone(),
-            last_lines: match failing {
-                true => self.last_lines.clone(),
-                false => Vec::new(),
-            },
-            processes: self.process_views(now),
-        }
-    }
-
-    fn reason(&self, gone_because: Option<Why>, now: Time) -> String {
-        if let Some(why) = gone_because {
-            return why.text().to_owned();
-        }
-        let mut reason = match (self.waiting, self.by_hand.bounds) {
-            _ if self.restarts.is_failing() => self.restarts.reason(now),
-            (Waiting::Cap(cap), _) => {
-                format!("held: max_processes {cap} is reached, raise it to start more")
-            }
-            (_, Some((min, max))) if min == max => format!("held at {min} by hand"),
-            _ => self.target.reason.to_string(),
-        };
-        if !self.done.is_empty() {
-            reason.push_str(&format!(
-                "; {} ended and not started again, see restart",
-                self.done.len()
-            ));
-        }
-        reason
-    }
-
-    fn process_views(&self, now: Time) -> Vec<ProcessView> {
-        let mut views: Vec<ProcessView> =
-            self.members.iter().map(|member| member.view(now)).collect();
-        if let Some(until) = self.restarts.waits_until(now) {
-            let waiting = self.vacant.iter().take(self.missing() as usize);
-            views.extend(waiting.map(|&slot| ProcessView {
-                proc: 0,
-                slot,
-                pid: None,
-                state: ProcessState::Backoff,
-                up: Duration::ZERO,
-                leaving_because: None,
-                next_start_in: Some(until.since(now)),
-            }));
-        }
-        views.sort_by_key(|view| view.slot);
-        views
-    }
-}
-
-/// A command on one line, as it could be typed.
-fn line(command: &Command) -> String {
-    match command {
-        Command::Shell(line) | Command::RunShell(line) => line.clone(),
-        Command::Exec(words) | Command::Run(words) => {
-            shlex::try_join(words.iter().map(String::as_str)).unwrap_or_else(|_| words.join(" "))
-        }
     }
 }

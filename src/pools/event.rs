@@ -43,7 +43,8 @@ pub enum Event {
     /// Every connection of a quiesced process is parked: no job, and nothing of the worker's code left to run. The shell checks that
     /// it still is when it passes this on: one that an `Unquiesce` has overtaken would have a later job cut.
     Parked { proc: ProcId },
-    /// The job that the process runs was cancelled: what it does is for nobody.
+    /// Whatever jobs the process runs were cancelled: what it does is for nobody. The shell checks that it still is so when it passes
+    /// this on, and quiesces the process under the same lock.
     Cancelled { proc: ProcId },
     /// The process has ended its first job: it works, however short its life. Sent before `Exited` at the latest; the samples may
     /// come too late to say so of a worker that ends after each job.
@@ -56,6 +57,8 @@ pub enum Event {
     },
     /// What the job server knows of the pools, sampled.
     Sampled(Vec<PoolLoad>),
+    /// How the machine is, sampled.
+    Pressed(Pressure),
     /// Keep the pool between these two until the file changes it. `min == max` holds one number.
     Scale { pool: String, min: u32, max: u32 },
     /// Replace a pool's processes, or the one in a slot: new before old, each drained.
@@ -99,10 +102,40 @@ pub struct PoolLoad {
     pub completed: u64,
     /// See `completed`.
     pub busy_seconds: f64,
+    /// The sum of the squares of the seconds that each of those ran.
+    pub busy_squares: f64,
+    /// Jobs of its functions that have come since the daemon started.
+    pub arrived: u64,
+    /// The part of those that is meant for this pool, where others serve its functions too; `None` is all.
+    pub share: Option<f64>,
+    /// The resident memory of one of its processes with all that it has started, in bytes, on average.
+    pub memory: Option<u64>,
     /// How long the oldest waiting job has waited.
     pub oldest_wait: std::time::Duration,
     /// Those of its processes whose connections are known.
     pub processes: Vec<ProcLoad>,
+}
+
+impl PoolLoad {
+    /// The part of its functions' jobs that is meant for it.
+    pub(super) fn share(&self) -> f64 {
+        self.share.unwrap_or(1.0)
+    }
+}
+
+/// How the machine is: what keeps pools from growing.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Pressure {
+    /// Per cent of the last ten seconds in which something waited for a processor: PSI, `some avg10`.
+    pub cpu: Option<f64>,
+    /// The same for memory.
+    pub memory: Option<f64>,
+    /// The load average of the last minute, per core; used where PSI is missing.
+    pub load_per_core: Option<f64>,
+    /// Bytes of memory that could be had without swapping, within the limit of the cgroup.
+    pub available: Option<u64>,
+    /// Bytes of memory in all, within that limit.
+    pub total: Option<u64>,
 }
 
 /// A process as the job server sees it.

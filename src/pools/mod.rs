@@ -4,24 +4,27 @@
 //! configuration and the operator's commands, state in the processes, and only the reconcile step connects the two.
 //!
 //! Reading order: [`event`] (what goes in and out), `supervisor` (all pools), `crew` (one pool), `process` (one process), then
-//! `scale` (how many), `restart` (when again) and [`plan`] (what a reload changes).
+//! `scale` (how many), `guard` and [`share`] (what the machine has
+//! room for), `restart` (when again) and [`plan`] (what a reload changes).
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod crew;
 pub mod event;
+mod guard;
 mod jitter;
 pub mod plan;
 mod process;
 mod restart;
 mod scale;
+pub mod share;
 #[cfg(test)]
 mod sim;
 mod supervisor;
 pub mod view;
 
 pub use event::{
-    Action, Caps, Event, ExitStatus, Level, PoolLoad, ProcId, ProcLoad, Slot, Stop, Tell,
+    Action, Caps, Event, ExitStatus, Level, PoolLoad, Pressure, ProcId, ProcLoad, Slot, Stop, Tell,
 };
 pub use plan::{Change, Plan};
 pub use supervisor::Supervisor;

@@ -40,8 +40,28 @@ impl Change {
             ),
             (
                 "down_after",
-                time(old.scale.down_after),
-                time(new.scale.down_after),
+                maybe(old.scale.down_after),
+                maybe(new.scale.down_after),
+            ),
+            (
+                "service_level",
+                old.scale.service_level.to_string(),
+                new.scale.service_level.to_string(),
+            ),
+            (
+                "step",
+                count(old.scale.step.map(u64::from)),
+                count(new.scale.step.map(u64::from)),
+            ),
+            (
+                "scale",
+                switch(old.scale.off).to_owned(),
+                switch(new.scale.off).to_owned(),
+            ),
+            (
+                "priority",
+                old.priority.to_string(),
+                new.priority.to_string(),
             ),
             ("max_jobs", count(old.max_jobs), count(new.max_jobs)),
             (
@@ -116,6 +136,11 @@ fn rolled_keys(old: &Pool, new: &Pool) -> Vec<&'static str> {
 
 fn time(duration: Duration) -> String {
     Seconds(duration).to_string()
+}
+
+/// `scale: off`, or not.
+fn switch(off: bool) -> &'static str {
+    if off { "off" } else { "on" }
 }
 
 fn maybe(duration: Option<Duration>) -> String {
@@ -330,8 +355,8 @@ mod tests {
             ("target_wait none → 0.5 s", |p| {
                 p.scale.target_wait = Some(Duration::from_millis(500))
             }),
-            ("down_after 30 s → 60 s", |p| {
-                p.scale.down_after = Duration::from_secs(60)
+            ("down_after none → 60 s", |p| {
+                p.scale.down_after = Some(Duration::from_secs(60))
             }),
         ];
         for (says, change) in changes {

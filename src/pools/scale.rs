@@ -2,15 +2,17 @@
 //!
 //! [`target`] is a function of what is known of the pool's jobs, a [`Demand`]. It gives a number and the reason for it, in the words
 //! that the status shows. What has to be remembered for it (service time, arrivals, start-up time, the peak of the need) is kept by
-//! [`Scaler`]. Neither knows single processes: which one goes when fewer are wanted is the crew's business, and so is what keeps a
-//! pool from what it wants (a crash loop, the machine-wide cap).
+//! [`Past`]. Neither knows single processes: which one goes when fewer are wanted is the crew's business, and so is what keeps a
+//! pool from what it wants (a crash loop); what the machine has room for is decided in `share`.
 
-use std::collections::VecDeque;
+mod erlang;
+mod hold;
+mod past;
+
 use std::fmt;
 use std::time::Duration;
 
-use super::event::PoolLoad;
-use crate::time::Time;
+pub(super) use past::{Past, Reserve, Wishes};
 
 /// While nothing is known of the service time, at most so many are starting at once, or as many as are up, if that is more.
 const COLD_STEP: u32 = 4;
@@ -22,24 +24,34 @@ pub(super) struct Demand {
     pub(super) busy: u32,
     /// Jobs that wait.
     pub(super) queued: u64,
+    /// How long the oldest of them has waited.
+    pub(super) oldest_wait: Duration,
     /// How long a job takes; `None` until the first has ended.
     pub(super) service: Option<Duration>,
-    /// Jobs that came in a second, lately.
+    /// Jobs that came in a second, over the last moments.
     pub(super) arrivals: f64,
     /// From the start of a process until it registers; `None` until the first has.
     pub(super) startup: Option<Duration>,
-    /// Its processes that have registered and stay.
+    /// What Poisson arrivals need.
+    pub(super) reserve: Reserve,
+    /// Its processes that stay.
+    pub(super) serving: u32,
+    /// Those of them that have registered.
     pub(super) ready: u32,
+    /// How long ago it last grew because jobs had waited long.
+    pub(super) since_late: Option<Duration>,
     /// The bounds in force.
     pub(super) min: u32,
     /// See `min`.
     pub(super) max: u32,
     /// The configured `target_wait`.
     pub(super) target_wait: Option<Duration>,
-    /// The highest need of the last `down_after`.
+    /// The share of waits under the target, 0 to 1.
+    pub(super) service_level: f64,
+    /// The highest need of the last `hold`.
     pub(super) peak: u32,
     /// See `peak`.
-    pub(super) down_after: Duration,
+    pub(super) hold: Duration,
 }
 
 /// How many, and why.
@@ -56,6 +68,8 @@ pub(super) enum Reason {
     AtMin,
     /// `max` does not.
     AtMax,
+    /// `scale: off`: it has `min`.
+    Off,
     /// One for each job that is running.
     Busy { n: u32 },
     /// One for each job, as the service time is not known.
@@ -69,11 +83,40 @@ pub(super) enum Reason {
         on: u32,
         target: Duration,
     },
+    /// Arrivals vary, and a start is slow.
+    Reserve {
+        n: u32,
+        reserve: Reserve,
+        service_level: f64,
+    },
+    /// A job has waited longer than was foreseen.
+    Waited {
+        n: u32,
+        wait: Duration,
+        target: Duration,
+    },
     /// The need was higher a moment ago.
     Peak { n: u32, hold: Duration },
 }
 
-/// What the pool needs for what it has to do now, within its `max`, whatever it needed before.
+/// How long a job should wait at most: as configured, or a quarter of what it takes.
+pub(super) fn target_wait(configured: Option<Duration>, service: Option<f64>) -> Duration {
+    configured
+        .unwrap_or_else(|| Duration::from_secs_f64((0.25 * service.unwrap_or(0.0)).clamp(0.1, 2.0)))
+}
+
+impl Demand {
+    fn target(&self) -> Duration {
+        target_wait(self.target_wait, self.service.map(|it| it.as_secs_f64()))
+    }
+
+    /// A new process cannot help sooner than it has started.
+    fn horizon(&self) -> Duration {
+        self.target().max(self.startup.unwrap_or_default())
+    }
+}
+
+/// What the pool needs for what it has to do now, whatever it needed before, and whatever its `max`.
 pub(super) fn need(demand: &Demand) -> Target {
     let busy = demand.busy;
     let (n, reason) = match demand.service {
@@ -86,36 +129,54 @@ pub(super) fn need(demand: &Demand) -> Target {
         }
         Some(service) => late(demand, service),
     };
-    if n > demand.max {
+    Target { n, reason }
+}
+
+/// What the pool wants: its need, what it keeps in reserve, and a correction when jobs wait longer than was foreseen; within its
+/// bounds.
+pub(super) fn want(demand: &Demand) -> Target {
+    let mut want = need(demand);
+    if demand.reserve.n > want.n {
+        want = Target {
+            n: demand.reserve.n,
+            reason: Reason::Reserve {
+                n: demand.reserve.n,
+                reserve: demand.reserve,
+                service_level: demand.service_level,
+            },
+        };
+    }
+    if let Some(waited) = waited(demand)
+        && waited.n > want.n
+    {
+        want = waited;
+    }
+    if want.n > demand.max {
         return Target {
             n: demand.max,
             reason: Reason::AtMax,
         };
     }
-    Target { n, reason }
-}
-
-/// How many the pool should have.
-pub(super) fn target(demand: &Demand) -> Target {
-    let need = need(demand);
-    let peak = demand.peak.min(demand.max);
-    if need.n.max(peak) <= demand.min && need.reason != Reason::AtMax {
+    if want.n <= demand.min {
         return Target {
             n: demand.min,
             reason: Reason::AtMin,
         };
     }
-    if need.n >= peak {
-        return Target {
-            n: need.n.max(demand.min),
-            reason: need.reason,
-        };
+    want
+}
+
+/// How many the pool should have, when it wants this.
+pub(super) fn target(demand: &Demand, want: Target) -> Target {
+    let peak = demand.peak.min(demand.max);
+    if want.n >= peak {
+        return want;
     }
     Target {
         n: peak,
         reason: Reason::Peak {
             n: peak,
-            hold: demand.down_after,
+            hold: demand.hold,
         },
     }
 }
@@ -126,30 +187,51 @@ fn late(demand: &Demand, service: Duration) -> (u32, Reason) {
     // a service time of zero would divide by it
     let each = service.as_secs_f64().max(1e-4);
     let startup = demand.startup.unwrap_or_default().as_secs_f64();
-    let target = demand
-        .target_wait
-        .map_or_else(|| (0.25 * each).clamp(0.1, 2.0), |wait| wait.as_secs_f64());
-    // a new process cannot help sooner than it has started
-    let horizon = target.max(startup);
+    let target = demand.target().as_secs_f64();
+    let horizon = demand.horizon().as_secs_f64();
     let come_meanwhile = (demand.arrivals - busy / each).max(0.0) * startup;
     let late = demand.queued as f64 + come_meanwhile - busy * horizon / each;
     if late <= 0.0 {
         return (demand.busy, Reason::Busy { n: demand.busy });
     }
+    // so many jobs does a new process start within its first target wait
     let more = (late / (1.0 + target / each)).ceil();
     let n = clamp(u64::from(demand.busy) + more as u64);
     let on = demand.busy.max(demand.ready);
+    let wait = demand.queued as f64 * each / f64::from(on.max(1));
     (
         n,
         Reason::Late {
             n,
             queued: demand.queued,
             service,
-            wait: Duration::from_secs_f64(demand.queued as f64 * each / f64::from(on.max(1))),
+            wait: Duration::try_from_secs_f64(wait).unwrap_or(Duration::MAX),
             on,
-            target: Duration::from_secs_f64(target),
+            target: demand.target(),
         },
     )
+}
+
+/// The prediction was too good: a job has waited twice as long as one should, and nothing is on the way.
+fn waited(demand: &Demand) -> Option<Target> {
+    let horizon = demand.horizon();
+    let is_late = demand.queued > 0
+        && demand.serving == demand.ready
+        && demand.oldest_wait > horizon * 2
+        && demand.since_late.is_none_or(|since| since > horizon);
+    let all = clamp(u64::from(demand.busy) + demand.queued);
+    let more = demand.serving + (demand.serving / 4).max(1);
+    is_late.then(|| {
+        let n = more.min(all);
+        Target {
+            n,
+            reason: Reason::Waited {
+                n,
+                wait: demand.oldest_wait,
+                target: demand.target(),
+            },
+        }
+    })
 }
 
 fn clamp(n: u64) -> u32 {
@@ -161,6 +243,7 @@ impl fmt::Display for Reason {
         match self {
             Reason::AtMin => write!(f, "at min"),
             Reason::AtMax => write!(f, "held at max: raise max to start more"),
+            Reason::Off => write!(f, "scaling is off"),
             Reason::Busy { n } => write!(f, "wants {n}: {n} busy"),
             Reason::Cold { n } => write!(f, "wants {n}: one for each job until the first ends"),
             Reason::Late {
@@ -177,6 +260,25 @@ impl fmt::Display for Reason {
                 Seconds(*wait),
                 if *on == 1 { "process" } else { "processes" },
                 Seconds(*target),
+            ),
+            Reason::Reserve {
+                n,
+                reserve,
+                service_level,
+            } => write!(
+                f,
+                "wants {n}: {:.1} jobs/s × {:.2} s = {:.0} busy on average; {n} keeps {} % of waits under {}",
+                reserve.rate,
+                reserve.service.as_secs_f64(),
+                reserve.rate * reserve.service.as_secs_f64(),
+                (service_level * 1000.0).round() / 10.0,
+                Seconds(reserve.within),
+            ),
+            Reason::Waited { n, wait, target } => write!(
+                f,
+                "wants {n}: the oldest job has waited {}, target {}",
+                Seconds(*wait),
+                Seconds(*target)
             ),
             Reason::Peak { n, hold } => {
                 write!(f, "keeping {n}: peak demand of the last {}", Seconds(*hold))
@@ -206,139 +308,29 @@ impl fmt::Display for Seconds {
     }
 }
 
-/// What a pool's past says: how long its jobs take, how many come, how long a start takes, and the peak of its need.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Scaler {
-    sampled_at: Option<Time>,
-    /// Completions and their busy seconds, both decaying alike, so that their quotient is the service time lately.
-    completions: f64,
-    busy_seconds: f64,
-    service: Option<f64>,
-    /// Arrivals and time, both decaying alike.
-    arrivals: f64,
-    arrivals_over: f64,
-    startup: Option<f64>,
-    /// The counters of the sample before.
-    seen_completed: u64,
-    seen_busy_seconds: f64,
-    seen_jobs: u64,
-    /// The needs of the hold window that no later need has reached, falling: each until when it held, and the number. The last one
-    /// holds still.
-    peaks: VecDeque<(Time, u32)>,
-}
-
-impl Scaler {
-    /// Takes in a sample.
-    pub(super) fn sampled(&mut self, now: Time, load: &PoolLoad) {
-        let running: Vec<Time> = load
-            .processes
-            .iter()
-            .filter_map(|process| process.busy_since)
-            .collect();
-        let jobs = load.queued + running.len() as u64 + load.completed;
-        if let Some(before) = self.sampled_at {
-            let past = now.since(before).as_secs_f64();
-            let service = self.service.unwrap_or(1.0);
-            let decay = (-past / (20.0 * service).max(60.0)).exp();
-            let ended = load.completed.saturating_sub(self.seen_completed);
-            self.completions = self.completions * decay + ended as f64;
-            self.busy_seconds =
-                self.busy_seconds * decay + (load.busy_seconds - self.seen_busy_seconds).max(0.0);
-            let constant = self.startup.unwrap_or_default().max(2.0);
-            let decay = (-past / constant).exp();
-            let came = jobs.saturating_sub(self.seen_jobs);
-            self.arrivals = self.arrivals * decay + came as f64;
-            self.arrivals_over = self.arrivals_over * decay + constant * (1.0 - decay);
-        } else {
-            self.completions = load.completed as f64;
-            self.busy_seconds = load.busy_seconds;
-        }
-        if self.completions >= 1.0 {
-            // a running job counts with its time so far: jobs that have become long are noticed before they end
-            let so_far: f64 = running
-                .iter()
-                .map(|&since| now.since(since).as_secs_f64())
-                .sum();
-            self.service = Some((self.busy_seconds + so_far) / self.completions);
-        }
-        self.sampled_at = Some(now);
-        self.seen_completed = load.completed;
-        self.seen_busy_seconds = load.busy_seconds;
-        self.seen_jobs = jobs;
-    }
-
-    /// A process took `took` from its start until it registered.
-    pub(super) fn started(&mut self, took: Duration) {
-        let took = took.as_secs_f64();
-        self.startup = Some(match self.startup {
-            Some(before) => before + (took - before) * 0.25,
-            None => took,
-        });
-    }
-
-    /// How long a job takes.
-    pub(super) fn service(&self) -> Option<Duration> {
-        self.service
-            .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-    }
-
-    /// Jobs that came in a second, lately. Nothing until that has been watched for a second: the first jobs of an idle pool are a
-    /// burst and no rate.
-    pub(super) fn arrivals(&self) -> f64 {
-        match self.arrivals_over >= 1.0 {
-            true => self.arrivals / self.arrivals_over,
-            false => 0.0,
-        }
-    }
-
-    /// How long a start takes.
-    pub(super) fn startup(&self) -> Option<Duration> {
-        self.startup.map(Duration::from_secs_f64)
-    }
-
-    /// The highest need of the last `hold`, of which `need` is the one now.
-    pub(super) fn peak(&mut self, now: Time, need: u32, hold: Duration) -> u32 {
-        if let Some((until, _)) = self.peaks.back_mut() {
-            *until = now;
-        }
-        while self.peaks.back().is_some_and(|&(_, n)| n <= need) {
-            self.peaks.pop_back();
-        }
-        self.peaks.push_back((now, need));
-        while self.peaks.len() > 1
-            && self
-                .peaks
-                .front()
-                .is_some_and(|&(until, _)| until + hold <= now)
-        {
-            self.peaks.pop_front();
-        }
-        self.peaks.front().map_or(need, |&(_, n)| n)
-    }
-
-    /// When the peak falls, if nothing happens until then.
-    pub(super) fn peak_falls_at(&self, hold: Duration) -> Option<Time> {
-        match self.peaks.len() {
-            0 | 1 => None,
-            _ => self.peaks.front().map(|&(until, _)| until + hold),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pools::event::{ProcId, ProcLoad};
+    use crate::pools::event::{PoolLoad, ProcId, ProcLoad};
+    use crate::time::Time;
 
     fn secs(seconds: f64) -> Duration {
         Duration::from_secs_f64(seconds)
     }
 
+    const WISHES: Wishes = Wishes {
+        max: 30,
+        target_wait: None,
+        service_level: 0.95,
+        down_after: None,
+    };
+
     fn demand() -> Demand {
         Demand {
             min: 1,
             max: 30,
-            down_after: secs(30.0),
+            hold: secs(30.0),
+            service_level: 0.95,
             ..Demand::default()
         }
     }
@@ -472,7 +464,7 @@ mod tests {
             ),
         ];
         for (demand, n, reason) in cases {
-            let target = target(&demand);
+            let target = target(&demand, want(&demand));
             assert_eq!(target.n, n, "{demand:?}");
             assert_eq!(target.reason.to_string(), reason, "{demand:?}");
         }
@@ -488,61 +480,42 @@ mod tests {
             startup: Some(secs(2.0)),
             ..demand()
         };
-        assert_eq!(target(&slow_start).n, 2);
+        assert_eq!(want(&slow_start).n, 2);
         let flooded = Demand {
             arrivals: 12.0,
             ..slow_start
         };
-        assert_eq!(target(&flooded).n, 2 + 14);
-    }
-
-    #[test]
-    fn the_peak_holds_from_when_it_was_last_needed() {
-        let mut scaler = Scaler::default();
-        let hold = secs(30.0);
-        let at = Time::from_millis;
-        assert_eq!(scaler.peak(at(0), 5, hold), 5);
-        assert_eq!(scaler.peak_falls_at(hold), None);
-        // five were needed until ten seconds, not only at zero
-        assert_eq!(scaler.peak(at(10_000), 2, hold), 5);
-        assert_eq!(scaler.peak(at(20_000), 3, hold), 5);
-        assert_eq!(scaler.peak_falls_at(hold), Some(at(40_000)));
-        assert_eq!(scaler.peak(at(39_999), 0, hold), 5);
-        assert_eq!(scaler.peak(at(40_000), 0, hold), 3);
-        assert_eq!(scaler.peak(at(69_999), 0, hold), 0);
-        assert_eq!(scaler.peak_falls_at(hold), None);
-        assert_eq!(scaler.peak(at(69_999), 1, Duration::ZERO), 1);
-        assert_eq!(scaler.peak(at(69_999), 0, Duration::ZERO), 0);
+        assert_eq!(want(&flooded).n, 2 + 14);
     }
 
     #[test]
     fn the_service_time_counts_what_still_runs() {
-        let mut scaler = Scaler::default();
+        let mut past = Past::default();
         let mut load = PoolLoad::default();
-        scaler.sampled(Time::ZERO, &load);
-        assert_eq!(scaler.service(), None);
+        past.sampled(Time::ZERO, &load, WISHES);
+        assert_eq!(past.service(), None);
         load.completed = 10;
         load.busy_seconds = 5.0;
-        scaler.sampled(Time::from_millis(1000), &load);
-        assert_eq!(scaler.service(), Some(secs(0.5)));
+        past.sampled(Time::from_millis(1000), &load, WISHES);
+        assert_eq!(past.service(), Some(secs(0.5)));
         load.processes.push(ProcLoad {
             proc: ProcId(1),
             busy_since: Some(Time::from_millis(1000)),
             idle_since: Time::ZERO,
             jobs_done: 0,
         });
-        scaler.sampled(Time::from_millis(6000), &load);
-        let service = scaler.service().unwrap().as_secs_f64();
+        past.sampled(Time::from_millis(6000), &load, WISHES);
+        let service = past.service().unwrap().as_secs_f64();
         assert!(service > 0.95, "{service}");
     }
 
     #[test]
     fn the_start_up_time_follows_what_is_measured() {
-        let mut scaler = Scaler::default();
-        scaler.started(secs(1.0));
-        assert_eq!(scaler.startup(), Some(secs(1.0)));
-        scaler.started(secs(2.0));
-        assert_eq!(scaler.startup(), Some(secs(1.25)));
+        let mut past = Past::default();
+        past.started(secs(1.0));
+        assert_eq!(past.startup(), Some(secs(1.0)));
+        past.started(secs(2.0));
+        assert_eq!(past.startup(), Some(secs(1.25)));
     }
 
     #[test]

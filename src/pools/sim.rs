@@ -121,7 +121,7 @@ impl World {
         pool.max = pool.min.max(1) + self.below(5) as u32;
         pool.stop_timeout = self.millis(500, 4000);
         pool.start_timeout = self.millis(300, 2000);
-        pool.scale.down_after = self.millis(0, 8000);
+        pool.scale.down_after = Some(self.millis(0, 8000));
         pool.max_jobs = self.percent(20).then_some(20);
         pool.max_lifetime = self.percent(20).then_some(Duration::from_secs(20));
         pool.restart = match self.below(6) {
@@ -438,8 +438,9 @@ impl World {
                 queued: self.queues.get(name).copied().unwrap_or_default(),
                 completed,
                 busy_seconds: completed as f64 * 0.4,
-                oldest_wait: Duration::ZERO,
+                arrived: completed + self.queues.get(name).copied().unwrap_or_default(),
                 processes,
+                ..PoolLoad::default()
             });
         }
         self.handle(Event::Sampled(loads));

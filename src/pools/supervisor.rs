@@ -7,9 +7,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::crew::{Crew, Daemon, Ending, Need, Turn, Waiting};
-use super::event::{Action, Caps, Event, PoolLoad, ProcId, Stop};
+use super::crew::{Crew, Daemon, Ending, Need, Share, Turn, Waiting};
+use super::event::{Action, Caps, Event, PoolLoad, Pressure, ProcId, Stop};
 use super::jitter::Jitter;
+use super::share;
 use super::view::PoolView;
 use crate::config::Pool;
 use crate::time::Time;
@@ -22,6 +23,7 @@ const STARTING_AT_ONCE: u32 = 16;
 pub struct Supervisor {
     jitter: Jitter,
     caps: Caps,
+    pressure: Pressure,
     /// In the order of the file; pools that were removed and have processes left are at the end.
     crews: Vec<Crew>,
     by_name: BTreeMap<String, usize>,
@@ -46,6 +48,7 @@ impl Supervisor {
         Supervisor {
             jitter: Jitter::new(seed),
             caps: Caps::default(),
+            pressure: Pressure::default(),
             crews: Vec::new(),
             by_name: BTreeMap::new(),
             by_proc: BTreeMap::new(),
@@ -83,6 +86,12 @@ impl Supervisor {
             .collect()
     }
 
+    /// How many processes a pool could have: its part of the jobs that others could do too. 0 for one that takes none now.
+    pub fn weight(&self, pool: &str) -> u32 {
+        let crew = self.by_name.get(pool).and_then(|&it| self.crews.get(it));
+        crew.map_or(0, Crew::weight)
+    }
+
     fn daemon(&self) -> Daemon {
         match self.stop {
             Some(_) => Daemon::ShuttingDown,
@@ -93,6 +102,7 @@ impl Supervisor {
     fn hear(&mut self, now: Time, event: Event, out: &mut Vec<Action>) {
         let turn = &mut Turn {
             now,
+            pressure: self.pressure,
             jitter: &mut self.jitter,
             out,
         };
@@ -140,6 +150,7 @@ impl Supervisor {
                 }
             }
             Event::Sampled(loads) => self.sampled(now, &loads),
+            Event::Pressed(pressure) => self.pressure = pressure,
             Event::Scale { pool, min, max } => {
                 if let Some(crew) = at(crews, by_name.get(&pool)) {
                     crew.scale(min, max);
@@ -168,6 +179,7 @@ impl Supervisor {
     fn configure(&mut self, now: Time, pools: Vec<Arc<Pool>>, caps: Caps, out: &mut Vec<Action>) {
         let turn = &mut Turn {
             now,
+            pressure: self.pressure,
             jitter: &mut self.jitter,
             out,
         };
@@ -213,6 +225,7 @@ impl Supervisor {
         self.stop = Some(stop);
         let turn = &mut Turn {
             now,
+            pressure: self.pressure,
             jitter: &mut self.jitter,
             out,
         };
@@ -225,6 +238,7 @@ impl Supervisor {
         let daemon = self.daemon();
         let turn = &mut Turn {
             now,
+            pressure: self.pressure,
             jitter: &mut self.jitter,
             out,
         };
@@ -233,6 +247,7 @@ impl Supervisor {
             .filter(|(_, crew)| {
                 crew.dirty
                     || crew.waiting != Waiting::Nothing
+                    || crew.is_short()
                     || crew.due.is_some_and(|due| due <= now)
             })
             .map(|(index, _)| index)
@@ -242,6 +257,7 @@ impl Supervisor {
                 crew.step(daemon, turn);
             }
         }
+        share_out(self.caps, &mut self.crews, turn);
         let mut room = Room::new(self.caps, &self.crews);
         for need in [Need::Min, Need::Growth, Need::Replacement] {
             for &index in &touched {
@@ -300,6 +316,38 @@ impl Supervisor {
         }
         let live: u32 = self.crews.iter().map(|crew| crew.counts().live).sum();
         assert_eq!(live as usize, self.by_proc.len());
+    }
+}
+
+/// Where the pools want more than the machine may have, each gets its fair share, and those that have more make way: first with what
+/// they only keep, then with processes whose job has ended.
+fn share_out(caps: Caps, crews: &mut [Crew], turn: &mut Turn<'_>) {
+    let Some(cap) = caps.max_processes else {
+        for crew in crews {
+            crew.allow(None);
+        }
+        return;
+    };
+    let claims: Vec<_> = crews.iter().map(Crew::claim).collect();
+    let shares = share::fair(&claims, cap);
+    let scarce = claims.iter().map(|claim| claim.want).sum::<u32>() > cap;
+    let mut short = 0;
+    for (crew, &n) in crews.iter_mut().zip(&shares) {
+        crew.allow(scarce.then_some(Share { n, of: cap }));
+        short += n.saturating_sub(crew.counts().serving);
+    }
+    let live: u32 = crews.iter().map(|crew| crew.counts().live).sum();
+    let serving: u32 = crews.iter().map(|crew| crew.counts().serving).sum();
+    // what is leaving already will be room
+    let mut coming = cap.saturating_sub(live) + (live - serving);
+    let mut richest: Vec<_> = crews.iter_mut().zip(shares).collect();
+    richest.sort_by_key(|(crew, n)| std::cmp::Reverse(crew.counts().serving.saturating_sub(*n)));
+    for busy in [false, true] {
+        for (crew, n) in &mut richest {
+            if coming < short {
+                coming += crew.make_way(short - coming, *n, busy, turn);
+            }
+        }
     }
 }
 

@@ -33,8 +33,53 @@ pub struct PoolView {
     pub last_exit: Option<String>,
     /// The last lines that it wrote, while the pool is failing.
     pub last_lines: Vec<String>,
+    /// What its size is decided from.
+    pub scale: ScaleView,
     /// Its processes, by slot.
     pub processes: Vec<ProcessView>,
+}
+
+/// What a pool's size is decided from.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ScaleView {
+    /// How many it wants for the jobs that there are; its target may keep more, or be held at fewer.
+    pub wants: u32,
+    /// Processes that have registered and stay.
+    pub running: u32,
+    /// Processes that have been started and have not registered.
+    pub starting: u32,
+    /// Processes that are leaving.
+    pub draining: u32,
+    /// Jobs that came in a second, lately.
+    pub arrivals: f64,
+    /// How long a job takes; `null` until the first has ended.
+    #[serde(with = "crate::time::seconds::option", default)]
+    pub service: Option<Duration>,
+    /// How long a start takes; `null` until the first process has registered.
+    #[serde(with = "crate::time::seconds::option", default)]
+    pub startup: Option<Duration>,
+    /// How long a job should wait at most.
+    #[serde(with = "crate::time::seconds")]
+    pub target_wait: Duration,
+    /// How long a peak of the need is kept.
+    #[serde(with = "crate::time::seconds")]
+    pub hold: Duration,
+    /// The last changes of its target, the latest last.
+    pub decisions: Vec<DecisionView>,
+}
+
+/// A change of a pool's target.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DecisionView {
+    /// How long ago.
+    #[serde(with = "crate::time::seconds")]
+    pub ago: Duration,
+    /// From so many processes.
+    pub from: u32,
+    /// To so many.
+    pub to: u32,
+    /// Why, in the words of that moment.
+    pub reason: String,
 }
 
 /// How a pool is.

@@ -51,10 +51,11 @@ pub enum Ending {
 }
 
 impl<'a> Admin<'a> {
-    /// Reads a line, without its line end. Words are split on blanks, case does not matter.
+    /// Reads a line, without its line end. Words are split on blanks, and on nothing else, for Perl's prefixes put a tab into
+    /// function names; case does not matter.
     pub fn parse(line: &'a [u8]) -> Admin<'a> {
         let mut words = line
-            .split(u8::is_ascii_whitespace)
+            .split(|&byte| byte == b' ')
             .filter(|word| !word.is_empty());
         let Some(first) = words.next() else {
             return Admin::Blank;
@@ -66,14 +67,14 @@ impl<'a> Admin<'a> {
             b"version" => Admin::Version,
             b"getpid" => Admin::Pid,
             b"verbose" => Admin::Verbose,
-            b"show" => match (words.next(), words.next()) {
+            b"show" => match (words.next(), words.next(), words.next()) {
                 // gearmand's own answer to `show` alone
-                (None, _) => Admin::Unknown(first),
-                (Some(what), None) if is(what, b"jobs") => Admin::ShowJobs,
-                (Some(what), Some(jobs)) if is(what, b"unique") && is(jobs, b"jobs") => {
+                (None, _, _) => Admin::Unknown(first),
+                (Some(what), None, _) if is(what, b"jobs") => Admin::ShowJobs,
+                (Some(what), Some(jobs), None) if is(what, b"unique") && is(jobs, b"jobs") => {
                     Admin::ShowUniqueJobs
                 }
-                (Some(_), _) => Admin::ShowOther,
+                (Some(_), _, _) => Admin::ShowOther,
             },
             b"cancel" => match (words.next(), words.next(), words.next()) {
                 // gearmand's own answer to less

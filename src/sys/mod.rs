@@ -4,7 +4,7 @@
 //! daemon's. Nothing here may call `waitpid(-1)`, which would take the exit statuses that tokio waits for.
 //!
 //! [`child`] starts a worker, [`lifetime`] ties any other command to this process, [`signal`] ends it, [`guardian`] ends all of them when the daemon was killed; [`peer`] says which
-//! worker a connection belongs to, by way of [`process`], the system's table of processes.
+//! worker a connection belongs to, by way of [`process`], the system's table of processes; [`pressure`] says how the machine is.
 
 pub mod background;
 pub mod child;
@@ -17,6 +17,7 @@ pub mod memory;
 pub mod net;
 pub mod peer;
 pub mod pipe;
+pub mod pressure;
 pub mod process;
 pub mod signal;
 pub mod syslog;

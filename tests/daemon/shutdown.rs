@@ -141,6 +141,27 @@ functions:
     assert_eq!(again.code, 3, "{again:?}");
 }
 
+/// The number in the handle of a background job.
+fn number_of_a_job(daemon: &Daemon) -> u64 {
+    let job = finish(daemon.submit(&["-b", "-f", "f", "x"]));
+    let number = job.out.trim_end().rsplit(':').next().map(str::parse);
+    number.unwrap().unwrap()
+}
+
+#[test]
+fn the_next_daemon_uses_no_handle_again() {
+    let mut daemon = Daemon::start("functions: {}\n");
+    let before = [number_of_a_job(&daemon), number_of_a_job(&daemon)];
+    assert_eq!(before[1], before[0] + 1);
+    // at once, and by whatever end
+    daemon.signal(Signal::SIGKILL);
+    daemon.end();
+    let again = Daemon::start("functions: {}\n");
+    let after = number_of_a_job(&again);
+    assert!(after > before[1], "{before:?}, then {after}");
+    assert!(after.to_string().len() < 20, "{after}");
+}
+
 /// The guardian of a daemon: its child that is not marked as a worker.
 fn guardian(daemon: &Daemon) -> Option<u32> {
     let is_guardian = |pid: u32| {

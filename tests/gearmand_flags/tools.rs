@@ -366,7 +366,7 @@ fn the_gearman_tool_with_each_of_its_client_flags() {
             ),
             worker(
                 server,
-                &["-w", "-f", "bad", "--", "sh", "-c", "cat; exit 3"],
+                &["-w", "-f", "bad", "--", "sh", "-c", "cat; echo; exit 3"],
             ),
             worker(server, &["-w", "-f", "plain"]),
             worker(server, &["-w", "-n", "-f", "lines", "--", "tr", " ", "\n"]),

@@ -146,7 +146,7 @@ impl World {
         pool.max = pool.min.max(1) + random.below(4) as u32;
         pool.stop_timeout = random.millis(500, 4000);
         pool.start_timeout = random.millis(400, 2000);
-        pool.scale.down_after = random.millis(0, 6000);
+        pool.scale.down_after = Some(random.millis(0, 6000));
         pool.max_jobs = random.percent(20).then_some(10);
         pool.max_lifetime = random.percent(20).then_some(Duration::from_secs(10));
         pool.stop_signal = *random.any(&[Signal::Term, Signal::Term, Signal::Int, Signal::Kill]);
@@ -197,6 +197,27 @@ impl World {
             pools.push(Arc::new(pool));
         }
         self.tidings(Tidings::Reload(pools, Caps::default()));
+    }
+
+    /// Gives up a job that runs, or else one that waits.
+    pub(crate) fn cancel(&mut self) {
+        let loads = self.server.worker_loads();
+        let running: Vec<_> = loads.iter().flat_map(|load| &load.jobs).collect();
+        let handle = match running.is_empty() || self.cancels.percent(20) {
+            true => {
+                let n = self.cancels.below(16);
+                self.ledger.nth(n).map(<[u8]>::to_vec)
+            }
+            false => Some(self.cancels.any(&running).handle.clone().into_bytes()),
+        };
+        let Some(handle) = handle else {
+            return;
+        };
+        if self.server.cancel(&handle) {
+            trace!(self, "{} is cancelled", text(&handle));
+            self.ledger.cancelled(&handle);
+        }
+        self.deliver();
     }
 
     /// An order, and now and then a job in the same moment: a worker is drained while its NOOP is on the way.

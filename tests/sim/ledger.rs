@@ -13,6 +13,8 @@ pub(crate) struct Entry {
     runs: u32,
     /// Its worker ended it, and the server took that for its end.
     ended: bool,
+    /// The operator ended it, and whatever its worker does with it is of no interest.
+    cancelled: bool,
 }
 
 /// Every job that there ever was.
@@ -21,6 +23,7 @@ pub(crate) struct Ledger {
     /// `job_retries`, 0 for no limit.
     retries: u32,
     ended: u64,
+    cancelled: u64,
 }
 
 impl Ledger {
@@ -29,6 +32,7 @@ impl Ledger {
             jobs: BTreeMap::new(),
             retries,
             ended: 0,
+            cancelled: 0,
         }
     }
 
@@ -36,7 +40,7 @@ impl Ledger {
     pub(crate) fn created(&mut self, handle: &[u8], background: bool) {
         let entry = self.jobs.entry(handle.to_vec()).or_default();
         assert!(
-            !entry.ended,
+            !entry.ended && !entry.cancelled,
             "{} has ended, and a new submission joins it",
             text(handle)
         );
@@ -48,7 +52,11 @@ impl Ledger {
     pub(crate) fn assigned(&mut self, handle: &[u8]) {
         let retries = self.retries;
         let entry = self.entry(handle);
-        assert!(!entry.ended, "{} is given out again", text(handle));
+        assert!(
+            !entry.ended && !entry.cancelled,
+            "{} is given out again",
+            text(handle)
+        );
         entry.runs += 1;
         assert!(
             retries == 0 || entry.runs <= retries,
@@ -66,6 +74,22 @@ impl Ledger {
         self.ended += 1;
     }
 
+    /// The operator gives it up, if it is there: the server says whether it is.
+    pub(crate) fn cancelled(&mut self, handle: &[u8]) {
+        let entry = self.entry(handle);
+        assert!(
+            !entry.ended && !entry.cancelled,
+            "{} is cancelled after its end",
+            text(handle)
+        );
+        entry.cancelled = true;
+        self.cancelled += 1;
+    }
+
+    pub(crate) fn is_cancelled(&self, handle: &[u8]) -> bool {
+        self.jobs.get(handle).is_some_and(|entry| entry.cancelled)
+    }
+
     /// The handle of some job, for workers that lie.
     pub(crate) fn nth(&self, n: u64) -> Option<&[u8]> {
         let at = n as usize % self.jobs.len().max(1);
@@ -78,7 +102,7 @@ impl Ledger {
         for (handle, entry) in &self.jobs {
             let given_up = self.retries > 0 && entry.runs >= self.retries;
             assert!(
-                !entry.background || entry.ended || given_up,
+                !entry.background || entry.ended || entry.cancelled || given_up,
                 "{} was acknowledged and is lost: {entry:?}",
                 text(handle)
             );
@@ -87,6 +111,10 @@ impl Ledger {
 
     pub(crate) fn count_ended(&self) -> u64 {
         self.ended
+    }
+
+    pub(crate) fn count_cancelled(&self) -> u64 {
+        self.cancelled
     }
 
     fn entry(&mut self, handle: &[u8]) -> &mut Entry {

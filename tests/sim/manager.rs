@@ -148,10 +148,10 @@ impl World {
     fn work_off(&mut self) {
         while let Some(event) = self.manager.events.pop_front() {
             // an event before this one may have given the process jobs again
-            if let Event::Parked { proc } = event
-                && !self.is_parked(proc)
-            {
-                continue;
+            match event {
+                Event::Parked { proc } if !self.is_parked(proc) => continue,
+                Event::Cancelled { proc } if !self.works_for_nobody(proc) => continue,
+                _ => {}
             }
             if let Event::Sampled(_) | Event::Tick = event {
             } else {
@@ -287,8 +287,14 @@ impl World {
                     self.tell_if_parked(proc);
                 }
             }
-            // nobody cancels a job or ends the daemon by text here
-            Notice::Cancelled(_) | Notice::ShutDown(_) => {}
+            Notice::Cancelled(conn) => {
+                self.adopt(std::mem::take(registered));
+                if let Some(proc) = self.manager.crew.owner(conn) {
+                    self.manager.events.push_back(Event::Cancelled { proc });
+                }
+            }
+            // nobody ends the daemon by text here
+            Notice::ShutDown(_) => {}
             Notice::Closed(conn) => {
                 registered.retain(|(other, _)| *other != conn);
                 if let Some(proc) = self.manager.crew.lose(conn) {
@@ -309,6 +315,21 @@ impl World {
             let mut conns = member.conns.iter();
             member.service != MemberService::Open && conns.all(|&conn| self.server.is_parked(conn))
         })
+    }
+
+    /// Whether a process runs cancelled jobs only; then it is given no others.
+    fn works_for_nobody(&mut self, proc: ProcId) -> bool {
+        let Some(member) = self.manager.crew.get(proc) else {
+            return false;
+        };
+        let conns = member.conns.clone();
+        let is_so = self.server.works_for_nobody(&conns);
+        for &conn in conns.iter().filter(|_| is_so) {
+            self.server.quiesce(self.now, conn);
+            self.manager.quiesced.insert(conn);
+        }
+        self.deliver();
+        is_so
     }
 
     /// Finds the processes of connections that have registered functions.
@@ -385,6 +406,9 @@ impl World {
                 load.queued += function.queued.iter().sum::<u64>();
                 load.completed += function.completed;
                 load.busy_seconds += function.busy_seconds;
+                load.busy_squares += function.busy_squares;
+                load.arrived +=
+                    function.completed + function.running + function.queued.iter().sum::<u64>();
                 load.oldest_wait = load.oldest_wait.max(function.oldest_wait);
             }
             loads.push(load);

@@ -443,11 +443,12 @@ impl World {
             .map(|(&conn, _)| conn)
     }
 
-    /// A job that the process holds, as the server sees it.
+    /// A job that the process holds and somebody wants, as the server sees it.
     fn job_of(&self, proc: ProcId) -> Option<ConnId> {
         self.conns_of(proc).find(|&conn| {
-            let occupation = self.server.occupation(conn);
-            occupation.is_some_and(|it| it.busy_since.is_some())
+            let jobs = self.server.worker_load(conn).map(|load| load.jobs);
+            let mut jobs = jobs.into_iter().flatten();
+            jobs.any(|job| !self.ledger.is_cancelled(job.handle.as_bytes()))
         })
     }
 

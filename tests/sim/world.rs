@@ -48,6 +48,8 @@ pub(crate) enum Happening {
     Step(ConnId, u64),
     Client(usize, ClientDeed),
     Operator,
+    /// The operator cancels a job.
+    Cancel,
     /// Orders that reach the manager together.
     Orders(Vec<Event>),
 }
@@ -75,6 +77,8 @@ pub(crate) struct Stream {
 
 pub(crate) struct World {
     pub(crate) random: Random,
+    /// Of its own, so that a seed means the same world whether jobs are cancelled or not, up to the first that is.
+    pub(crate) cancels: Random,
     pub(crate) now: Time,
     line: BTreeMap<(Time, u64), Happening>,
     number: u64,
@@ -110,6 +114,7 @@ impl World {
             server: JobServer::new(options),
             manager: Manager::new(random.next()),
             random,
+            cancels: Random::new(!seed),
             now: Time::ZERO,
             line: BTreeMap::new(),
             number: 0,
@@ -196,6 +201,7 @@ impl World {
             Happening::Step(conn, epoch) => self.worker_steps(conn, epoch),
             Happening::Client(client, deed) => self.client_does(client, deed),
             Happening::Operator => self.operate(),
+            Happening::Cancel => self.cancel(),
             Happening::Orders(orders) => {
                 for order in orders {
                     self.tidings(Tidings::Order(order));

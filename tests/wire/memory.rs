@@ -233,6 +233,10 @@ impl World for Memory {
         self.carry_out();
     }
 
+    fn reset(&mut self, conn: usize) {
+        self.close(conn);
+    }
+
     fn stop_sending(&mut self, _conn: usize) {
         panic!("a half-close is the business of whoever reads the socket");
     }

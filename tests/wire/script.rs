@@ -13,7 +13,7 @@
 //! | `c1< JOB_CREATED H:test:1` | this packet, byte for byte, is the next thing that the connection gets |
 //! | `c1< text echo\t0\t0\t1` | this line is; a `*` in it stands for one or more bytes that are no blanks |
 //! | `c1< nothing` | nothing is left that the connection was sent |
-//! | `c1 connects`, `c1 closes`, `c1 stops sending` | the connection; the last is a half-close |
+//! | `c1 connects`, `c1 closes`, `c1 stops sending`, `c1 resets` | the connection; half-closed, and broken off by a RST |
 //! | `c1 is closed` | the server has closed it |
 //! | `@ +30s`, `@ +50ms`, `@ +2h5m` | the clock jumps, from deadline to deadline (in memory only) |
 //! | `quiesce w1`, `unquiesce w1`, `refuse w1`, `admit w1` | what the owner of the process asks for (in memory only) |
@@ -66,6 +66,7 @@ pub(crate) enum Action {
     },
     Nothing(String),
     Close(String),
+    Reset(String),
     StopSending(String),
     IsClosed(String),
     Advance(Duration),
@@ -194,6 +195,7 @@ impl Action {
             ("no", "demand") => Action::Demand(false),
             (_, "connects") => Action::Connect(conn),
             (_, "closes") => Action::Close(conn),
+            (_, "resets") => Action::Reset(conn),
             (_, "stops sending") => Action::StopSending(conn),
             (_, "is closed") => Action::IsClosed(conn),
             (_, "is parked") => Action::IsParked(conn),

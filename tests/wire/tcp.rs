@@ -11,6 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use gearpool::proto::{Decoded, Frame, Kind, Request, decode};
+use nix::sys::socket::{setsockopt, sockopt};
 use tempfile::TempDir;
 
 use crate::script::Case;
@@ -108,6 +109,18 @@ impl Tcp {
         self.peers[conn].settle(token.as_bytes());
     }
 
+    /// Returns when the server knows that a connection is gone.
+    fn lose(&mut self, conn: usize, before: usize) {
+        self.peers[conn].is_finished = true;
+        let deadline = Instant::now() + PATIENCE;
+        while self.connections() >= before {
+            assert!(
+                Instant::now() < deadline,
+                "the server keeps a closed connection"
+            );
+        }
+    }
+
     /// How many connections the server knows, this one's control connection among them.
     fn connections(&mut self) -> usize {
         self.control.write(b"workers\n");
@@ -166,14 +179,21 @@ impl World for Tcp {
         let before = self.connections();
         let shut = self.peers[conn].stream.shutdown(Shutdown::Both);
         assert!(shut.is_ok() || self.peers[conn].is_finished);
-        self.peers[conn].is_finished = true;
-        let deadline = Instant::now() + PATIENCE;
-        while self.connections() >= before {
-            assert!(
-                Instant::now() < deadline,
-                "the server keeps a closed connection"
-            );
-        }
+        self.lose(conn, before);
+    }
+
+    fn reset(&mut self, conn: usize) {
+        let before = self.connections();
+        // nothing is said on it any more: the other one only stands in its place
+        let other = self.control.stream.try_clone().expect("a descriptor");
+        let stream = std::mem::replace(&mut self.peers[conn].stream, other);
+        let no_time = nix::libc::linger {
+            l_onoff: 1,
+            l_linger: 0,
+        };
+        setsockopt(&stream, sockopt::Linger, &no_time).expect("a socket option");
+        drop(stream);
+        self.lose(conn, before);
     }
 
     fn stop_sending(&mut self, conn: usize) {

@@ -19,6 +19,8 @@ pub(crate) trait World {
     fn pending(&mut self, conn: usize) -> Option<Vec<u8>>;
     /// Ends a connection, and returns when the server knows it.
     fn close(&mut self, conn: usize);
+    /// Breaks a connection off, and returns when the server knows it.
+    fn reset(&mut self, conn: usize);
     /// Half-closes a connection.
     fn stop_sending(&mut self, conn: usize);
     /// Whether the server has closed it.
@@ -110,6 +112,11 @@ impl Play {
             Action::Close(conn) => {
                 let conn = self.conn(conn, world);
                 world.close(conn);
+                self.open[conn] = false;
+            }
+            Action::Reset(conn) => {
+                let conn = self.conn(conn, world);
+                world.reset(conn);
                 self.open[conn] = false;
             }
             Action::StopSending(conn) => {

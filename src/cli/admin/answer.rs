@@ -134,12 +134,15 @@ fn entry(shape: Shape, line: &str) -> Option<Value> {
         Shape::PriorityStatus => fields(&["function", "high", "normal", "low", "workers"]),
         Shape::Jobs => fields(&["handle", "retries", "ignored", "queued"]),
         Shape::Workers => {
-            let (who, functions) = line.split_once(" :")?;
-            let mut who = who.splitn(3, ' ');
+            // an IPv6 address may begin with colons, so it is taken first
+            let mut words = line.splitn(3, ' ');
+            let descriptor = words.next()?.parse::<i64>().ok()?;
+            let address = words.next()?;
+            let (client_id, functions) = words.next()?.split_once(" :")?;
             Some(json!({
-                "descriptor": who.next()?.parse::<i64>().ok()?,
-                "address": who.next()?,
-                "client_id": who.next()?,
+                "descriptor": descriptor,
+                "address": address,
+                "client_id": client_id,
                 "functions": functions.split(' ').filter(|name| !name.is_empty()).collect::<Vec<_>>(),
             }))
         }

@@ -7,7 +7,7 @@ use unicode_width::UnicodeWidthStr;
 
 use super::*;
 use crate::pools::Slot;
-use crate::pools::view::{PoolView, ProcessView};
+use crate::pools::view::{PoolView, ProcessView, ScaleView};
 use crate::status::{Colour, WorkerStatus};
 
 const PIPE: Look = Look {
@@ -68,6 +68,7 @@ fn pool(name: &str, members: Vec<MemberStatus>) -> PoolStatus {
             restarts: 0,
             last_exit: None,
             last_lines: Vec::new(),
+            scale: ScaleView::default(),
             processes: Vec::new(),
         },
         queued: 0,

@@ -1,0 +1,100 @@
+//! What the job server knows of each pool, put together from what it knows of functions: a function's jobs that several pools could
+//! do are split among them, so that none is counted twice.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::config::Pool;
+use crate::jobs::load::FunctionLoad;
+use crate::pools::{PoolLoad, share};
+
+/// The loads of the pools, in their order. `weight` is how many processes a pool could have, 0 for one that takes no jobs now.
+pub(super) fn loads(
+    pools: &[Arc<Pool>],
+    functions: &[FunctionLoad],
+    weight: impl Fn(&Pool) -> u32,
+) -> Vec<PoolLoad> {
+    let mut servers: HashMap<&str, Vec<usize>> = HashMap::new();
+    for (place, pool) in pools.iter().enumerate() {
+        for function in &pool.functions {
+            servers.entry(function.as_str()).or_default().push(place);
+        }
+    }
+    let mut loads: Vec<PoolLoad> = pools
+        .iter()
+        .map(|pool| PoolLoad {
+            pool: pool.name.clone(),
+            ..PoolLoad::default()
+        })
+        .collect();
+    for function in functions {
+        let Some(places) = servers.get(function.name.as_str()) else {
+            continue;
+        };
+        let queued = function.queued.iter().sum::<u64>();
+        let weights: Vec<u32> = match places.len() {
+            1 => vec![1],
+            _ => places.iter().map(|&place| weight(&pools[place])).collect(),
+        };
+        let parts = share::split(queued, &weights);
+        let total: u32 = weights.iter().sum();
+        for ((&place, part), own) in places.iter().zip(parts).zip(weights) {
+            let load = &mut loads[place];
+            load.queued += part;
+            load.completed += function.completed;
+            load.busy_seconds += function.busy_seconds;
+            load.busy_squares += function.busy_squares;
+            load.arrived += function.completed + function.running + queued;
+            if part > 0 {
+                load.oldest_wait = load.oldest_wait.max(function.oldest_wait);
+            }
+            if places.len() > 1 {
+                // of several functions the smallest part: too few is put right by the jobs that wait, too many by nothing
+                let share = f64::from(own) / f64::from(total.max(1));
+                load.share = Some(load.share.map_or(share, |other| other.min(share)));
+            }
+        }
+    }
+    loads
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Command;
+
+    fn pool(name: &str, functions: &[&str], max: u32) -> Arc<Pool> {
+        Arc::new(Pool {
+            functions: functions.iter().map(|&name| name.to_owned()).collect(),
+            max,
+            ..Pool::new(name, Command::Exec(vec!["x".to_owned()]))
+        })
+    }
+
+    fn function(name: &str, queued: u64) -> FunctionLoad {
+        FunctionLoad {
+            name: name.to_owned(),
+            queued: [0, queued, 0],
+            completed: 100,
+            ..FunctionLoad::default()
+        }
+    }
+
+    #[test]
+    fn jobs_are_split_among_the_pools_that_serve_their_function() {
+        let pools = [
+            pool("a", &["f", "g"], 10),
+            pool("b", &["f"], 30),
+            pool("c", &["f", "h"], 20),
+        ];
+        let functions = [function("f", 40), function("g", 5), function("other", 9)];
+        // c has been stopped
+        let weight = |pool: &Pool| if pool.name == "c" { 0 } else { pool.max };
+        let loads = loads(&pools, &functions, weight);
+        let queued: Vec<_> = loads.iter().map(|load| load.queued).collect();
+        assert_eq!(queued, [10 + 5, 30, 0]);
+        let shares: Vec<_> = loads.iter().map(|load| load.share).collect();
+        assert_eq!(shares, [Some(0.25), Some(0.75), Some(0.0)]);
+        assert_eq!(loads[0].completed, 200);
+    }
+}

@@ -1,0 +1,395 @@
+//! The model: what a queue does, in the plainest way.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use gearpool::proto::{Kind, Mode, Priority};
+use gearpool::time::Time;
+
+pub(crate) const CONNS: usize = 4;
+pub(crate) const FUNCTIONS: [&str; 2] = ["f", "g"];
+
+/// What a job counts besides its unique and its workload, in bytes.
+const OWN: usize = 250;
+
+/// Where a job is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum At {
+    Waiting,
+    Later(Time),
+    Worker(usize, Option<Time>),
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Job {
+    pub(crate) number: u64,
+    pub(crate) function: usize,
+    pub(crate) priority: Priority,
+    pub(crate) unique: String,
+    pub(crate) workload: Vec<u8>,
+    pub(crate) at: At,
+    pub(crate) background: bool,
+    pub(crate) is_cancelled: bool,
+    pub(crate) runs: u32,
+    pub(crate) clients: Vec<usize>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Conn {
+    pub(crate) abilities: Vec<(usize, u64)>,
+    pub(crate) exceptions: bool,
+    pub(crate) is_asleep: bool,
+    pub(crate) is_quiesced: bool,
+    /// Has asked for a job since the last one.
+    pub(crate) is_settled: bool,
+    pub(crate) is_told: bool,
+    pub(crate) excepted: Vec<u64>,
+    /// Every job that it was given.
+    pub(crate) given: Vec<u64>,
+}
+
+impl Conn {
+    pub(crate) fn can(&self, function: usize) -> bool {
+        self.abilities.iter().any(|it| it.0 == function)
+    }
+}
+
+/// What makes a job the same as another.
+pub(crate) fn sameness<'a>(unique: &'a str, workload: &'a [u8]) -> &'a [u8] {
+    match unique {
+        "-" => workload,
+        other => other.as_bytes(),
+    }
+}
+
+/// A packet as the model thinks of it.
+pub(crate) type Packet = (usize, Kind, Vec<Vec<u8>>);
+
+/// What the operator limits.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) retries: u32,
+    pub(crate) max_queue: u32,
+    pub(crate) max_queued_bytes: u64,
+}
+
+/// The jobs in the order in which they are to be given out, priorities aside.
+pub(crate) struct Model {
+    pub(crate) now: Time,
+    pub(crate) limits: Limits,
+    /// `maxqueue`, for high, normal and low.
+    pub(crate) own_limits: [Option<[u32; 3]>; FUNCTIONS.len()],
+    /// Which functions are listed.
+    pub(crate) is_named: [bool; FUNCTIONS.len()],
+    pub(crate) jobs: VecDeque<Job>,
+    pub(crate) peers: Vec<Conn>,
+    pub(crate) next: u64,
+    pub(crate) out: Vec<Packet>,
+    pub(crate) parked: Vec<usize>,
+    /// Submissions in the foreground whose client is there and has heard of no end.
+    pub(crate) waiting_foreground: u64,
+}
+
+impl Model {
+    pub(crate) fn new(limits: Limits) -> Model {
+        Model {
+            now: Time::ZERO,
+            limits,
+            own_limits: [None; FUNCTIONS.len()],
+            is_named: [false; FUNCTIONS.len()],
+            jobs: VecDeque::new(),
+            peers: vec![Conn::default(); CONNS],
+            next: 1,
+            out: Vec::new(),
+            parked: Vec::new(),
+            waiting_foreground: 0,
+        }
+    }
+
+    pub(crate) fn say(&mut self, to: usize, kind: Kind, arguments: &[&[u8]]) {
+        let arguments = arguments.iter().map(|it| it.to_vec()).collect();
+        self.out.push((to, kind, arguments));
+    }
+
+    pub(crate) fn submit(
+        &mut self,
+        from: usize,
+        job: (Priority, Mode, usize),
+        unique: &str,
+        workload: &[u8],
+        due: Option<Time>,
+    ) {
+        let (priority, mode, function) = job;
+        self.is_named[function] = true;
+        let same = self.jobs.iter().position(|job| {
+            !unique.is_empty()
+                && !job.unique.is_empty()
+                && job.function == function
+                && sameness(&job.unique, &job.workload) == sameness(unique, workload)
+        });
+        if same.is_none()
+            && let Some(text) = self.refusal(function, priority, unique.len() + workload.len())
+        {
+            return self.say(from, Kind::Error, &[b"QUEUE_ERROR", text]);
+        }
+        let at = same.unwrap_or_else(|| {
+            let is_ahead = due.filter(|&due| due > self.now);
+            self.jobs.push_back(Job {
+                number: self.next,
+                function,
+                priority,
+                unique: unique.to_owned(),
+                workload: workload.to_vec(),
+                at: is_ahead.map_or(At::Waiting, At::Later),
+                background: false,
+                is_cancelled: false,
+                runs: 0,
+                clients: Vec::new(),
+            });
+            self.next += 1;
+            self.jobs.len() - 1
+        });
+        let job = &mut self.jobs[at];
+        match mode {
+            Mode::Background => job.background = true,
+            Mode::Foreground => {
+                job.clients.push(from);
+                self.waiting_foreground += 1;
+            }
+        }
+        let number = job.number;
+        self.say(from, Kind::JobCreated, &[&handle(number)]);
+    }
+
+    /// Why there is no room for a job of so many bytes.
+    pub(crate) fn refusal(
+        &self,
+        function: usize,
+        priority: Priority,
+        bytes: usize,
+    ) -> Option<&'static [u8]> {
+        let own = self.own_limits[function].map(|limits| limits[priority as usize]);
+        let limit = own.unwrap_or(self.limits.max_queue);
+        let jobs = self.jobs.iter().filter(|job| job.function == function);
+        if limit > 0 && jobs.count() >= limit as usize {
+            return Some(b"Job queue is full");
+        }
+        let there = self
+            .jobs
+            .iter()
+            .map(|job| OWN + job.unique.len() + job.workload.len());
+        let most = self.limits.max_queued_bytes;
+        (most > 0 && (there.sum::<usize>() + OWN + bytes) as u64 > most).then_some(
+            b"the queued workloads have reached the limit of this server, try again later",
+        )
+    }
+
+    /// Gives up a job: its clients are told, and if a worker has it, it does it for nobody. Returns that worker.
+    pub(crate) fn cancel(&mut self, at: usize) -> Option<usize> {
+        let job = self.jobs[at].clone();
+        self.tell_end(&job, Kind::WorkFail, None);
+        match job.at {
+            At::Worker(worker, _) => {
+                self.waiting_foreground -= job.clients.len() as u64;
+                let job = &mut self.jobs[at];
+                job.clients.clear();
+                job.unique.clear();
+                (job.background, job.is_cancelled) = (false, true);
+                Some(worker)
+            }
+            At::Waiting | At::Later(_) => {
+                self.remove(at);
+                None
+            }
+        }
+    }
+
+    /// The jobs that this worker may be given: the first of each of its functions, of the highest priority that there is.
+    pub(crate) fn candidates(&self, worker: usize) -> Vec<u64> {
+        let peer = &self.peers[worker];
+        if peer.is_quiesced {
+            return Vec::new();
+        }
+        let can = |job: &&Job| peer.abilities.iter().any(|it| it.0 == job.function);
+        let waiting = || {
+            self.jobs
+                .iter()
+                .filter(can)
+                .filter(|job| job.at == At::Waiting)
+        };
+        let Some(best) = waiting().map(|job| job.priority).min() else {
+            return Vec::new();
+        };
+        let mut seen = Vec::new();
+        let mut first = Vec::new();
+        for job in waiting().filter(|job| job.priority == best) {
+            if !seen.contains(&job.function) {
+                seen.push(job.function);
+                first.push(job.number);
+            }
+        }
+        first
+    }
+
+    pub(crate) fn assign(&mut self, worker: usize, number: u64) {
+        let peer = &mut self.peers[worker];
+        peer.given.push(number);
+        (peer.is_settled, peer.is_asleep) = (false, false);
+        let now = self.now;
+        let abilities = self.peers[worker].abilities.clone();
+        let job = self.job(number).expect("a candidate");
+        let limit = abilities.iter().find(|it| it.0 == job.function);
+        let limit = limit.map_or(0, |it| it.1);
+        job.runs += 1;
+        job.at = At::Worker(
+            worker,
+            (limit > 0).then(|| now + Duration::from_secs(limit)),
+        );
+        let (function, workload) = (FUNCTIONS[job.function], job.workload.clone());
+        let arguments: [&[u8]; 3] = [&handle(number), function.as_bytes(), &workload];
+        self.say(worker, Kind::JobAssign, &arguments);
+    }
+
+    pub(crate) fn no_job(&mut self, worker: usize) {
+        self.peers[worker].is_asleep = false;
+        self.say(worker, Kind::NoJob, &[]);
+        self.settle(worker);
+    }
+
+    pub(crate) fn settle(&mut self, worker: usize) {
+        self.peers[worker].is_settled = true;
+        self.tell_if_parked(worker);
+    }
+
+    pub(crate) fn tell_if_parked(&mut self, worker: usize) {
+        let holds = self.held(worker).next().is_some();
+        let peer = &mut self.peers[worker];
+        if peer.is_quiesced && peer.is_settled && !peer.is_told && !holds {
+            peer.is_told = true;
+            self.parked.push(worker);
+        }
+    }
+
+    pub(crate) fn held(&self, worker: usize) -> impl Iterator<Item = &Job> {
+        let is_held = move |job: &&Job| matches!(job.at, At::Worker(at, _) if at == worker);
+        self.jobs.iter().filter(is_held)
+    }
+
+    pub(crate) fn job(&mut self, number: u64) -> Option<&mut Job> {
+        self.jobs.iter_mut().find(|job| job.number == number)
+    }
+
+    /// Takes the job that the worker has ended; an ERROR if it does not have it.
+    pub(crate) fn end(&mut self, worker: usize, number: u64) -> Option<Job> {
+        let at = self.jobs.iter().position(|job| {
+            job.number == number && matches!(job.at, At::Worker(at, _) if at == worker)
+        })?;
+        self.peers[worker].is_settled = false;
+        self.remove(at)
+    }
+
+    pub(crate) fn remove(&mut self, at: usize) -> Option<Job> {
+        let job = self.jobs.remove(at)?;
+        self.waiting_foreground -= job.clients.len() as u64;
+        Some(job)
+    }
+
+    pub(crate) fn tell_end(&mut self, job: &Job, kind: Kind, data: Option<&[u8]>) {
+        for &client in &job.clients {
+            let (handle, kind) = (
+                handle(job.number),
+                match kind {
+                    Kind::WorkException if !self.peers[client].exceptions => Kind::WorkFail,
+                    kind => kind,
+                },
+            );
+            match data.filter(|_| kind != Kind::WorkFail) {
+                Some(data) => self.say(client, kind, &[&handle, data]),
+                None => self.say(client, kind, &[&handle]),
+            }
+        }
+    }
+
+    /// A job whose worker no longer has it: before all others, unless it is over.
+    pub(crate) fn give_back(&mut self, number: u64) {
+        let at = self.jobs.iter().position(|job| job.number == number);
+        let at = at.expect("a job that a worker had");
+        let job = &self.jobs[at];
+        if self.limits.retries > 0 && job.runs >= self.limits.retries {
+            let job = self.remove(at).expect("it is there");
+            self.tell_end(&job, Kind::WorkFail, None);
+        } else if job.clients.is_empty() && !job.background {
+            self.remove(at);
+        } else {
+            let mut job = self.jobs.remove(at).expect("it is there");
+            job.at = At::Waiting;
+            self.jobs.push_front(job);
+        }
+    }
+
+    pub(crate) fn close(&mut self, who: usize) {
+        for job in &mut self.jobs {
+            let before = job.clients.len();
+            job.clients.retain(|&client| client != who);
+            self.waiting_foreground -= (before - job.clients.len()) as u64;
+        }
+        self.jobs.retain(|job| {
+            !job.clients.is_empty() || job.background || matches!(job.at, At::Worker(..))
+        });
+        // in the order in which they were given out, which is the order of the worker's list
+        let held: Vec<u64> = self.held(who).map(|job| job.number).collect();
+        let given = std::mem::take(&mut self.peers[who].given);
+        for number in given.iter().rev().filter(|number| held.contains(number)) {
+            // a job that was lost and given to the same worker again is in its list twice
+            if self.job(*number).is_some_and(|job| job.at != At::Waiting) {
+                self.give_back(*number);
+            }
+        }
+        self.peers[who] = Conn::default();
+    }
+
+    pub(crate) fn pass(&mut self, jump: Duration) {
+        self.now = self.now + jump;
+        let now = self.now;
+        let mut late: Vec<(Time, u64, usize)> = self
+            .jobs
+            .iter()
+            .filter_map(|job| match job.at {
+                At::Worker(worker, Some(deadline)) if deadline <= now => {
+                    Some((deadline, job.number, worker))
+                }
+                _ => None,
+            })
+            .collect();
+        late.sort_unstable();
+        for (_, number, worker) in late {
+            self.peers[worker].is_settled = false;
+            self.give_back(number);
+        }
+        let mut due: Vec<(Time, u64)> = self
+            .jobs
+            .iter()
+            .filter_map(|job| match job.at {
+                At::Later(due) if due <= now => Some((due, job.number)),
+                _ => None,
+            })
+            .collect();
+        due.sort_unstable();
+        for (_, number) in due {
+            let at = self.jobs.iter().position(|job| job.number == number);
+            let mut job = at.and_then(|at| self.jobs.remove(at)).expect("it is there");
+            job.at = At::Waiting;
+            self.jobs.push_back(job);
+        }
+    }
+
+    /// Whether a sleeper has work.
+    pub(crate) fn has_work(&self, worker: usize) -> bool {
+        !self.candidates(worker).is_empty()
+    }
+}
+
+/// The handle of a job.
+pub(crate) fn handle(number: u64) -> Vec<u8> {
+    format!("H:test:{number}").into_bytes()
+}
