@@ -72,8 +72,10 @@
 //! 5. No process gets a stopping signal while it holds a job that somebody wants, unless its deadline has passed.
 //! 6. Intent lives in the file and in the operator's commands, state in the processes; only the supervisor's step connects them.
 //! 7. What comes from outside has a named bound: the operator's in [`daemon::limits::Limits`]; [`proto::frame::MAX_LINE`],
-//!    [`jobs::MAX_UNIQUE`], [`jobs::MAX_FUNCTION`], [`jobs::MAX_FUNCTIONS`], [`jobs::MAX_CLIENT_ID`],
-//!    [`daemon::tls::HANDSHAKE_TIMEOUT`], [`tls::wire::MAX_CIPHERTEXT`]; a pool's `max`, its log's `max_size`, its restarts' back-off.
+//!    [`jobs::MAX_UNIQUE`], [`jobs::MAX_FUNCTION`], [`jobs::MAX_FUNCTIONS`], [`jobs::MAX_ABILITIES`], [`jobs::MAX_WAITING`],
+//!    [`jobs::MAX_CLIENT_ID`], [`daemon::tls::HANDSHAKE_TIMEOUT`], [`tls::wire::MAX_CIPHERTEXT`]; the log's lines about peers are
+//!    paced (`daemon::pace`); a pool's `max`, its log's `max_size`, its restarts' back-off. One peer's turn at the job server is bounded
+//!    too (`daemon::hub`), and a list goes out in pieces ([`jobs::JobServer::go_on`]).
 //! 8. No job waits while somebody who could take it is left asleep ([`jobs::JobServer::assert_invariants`] checks it).
 //!
 //! # Threads

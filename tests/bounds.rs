@@ -1,9 +1,13 @@
 //! Nothing that comes from outside is without a bound, and nobody feels another's excess. Real daemon, real sockets.
 //!
 //! `GEARPOOL_BOUNDS=full` takes the numbers that a large site has: 10,000 idle workers, a million jobs, 100,000 connections that come
-//! and go.
+//! and go; and waits for the minute after which half a packet is given up.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
+#[path = "bounds/floods.rs"]
+mod floods;
+#[path = "bounds/network.rs"]
+mod network;
 #[path = "bounds/peer.rs"]
 mod peer;
 #[path = "support/running.rs"]
@@ -47,10 +51,19 @@ fn descriptors(daemon: &Daemon) -> usize {
         .count()
 }
 
-/// Somebody else's work goes on.
+/// Somebody else's work goes on: a job in the foreground is done.
 fn still_serves(daemon: &Daemon) {
-    let mut peer = Peer::connect(daemon);
-    peer.echo(b"still there");
+    let mut worker = Peer::connect(daemon);
+    worker.send(Kind::CanDo, b"echo");
+    worker.echo(b"registered");
+    let mut client = Peer::connect(daemon);
+    client.send(Kind::SubmitJob, b"echo\0\0still there");
+    let (kind, handle) = client.next();
+    assert_eq!(kind, Kind::JobCreated);
+    assert_eq!(worker.grab(), handle);
+    let result = [handle.as_slice(), b"\0still there"].concat();
+    worker.send(Kind::WorkComplete, &result);
+    assert_eq!(client.next(), (Kind::WorkComplete, result));
 }
 
 #[test]
@@ -160,10 +173,23 @@ fn all_peers_that_send_half_a_packet() {
         peer.header(Kind::EchoReq, 10 << 20);
         peer.raw(&half);
     }
-    until("those past the limit to be cut off", || {
-        daemon.log().matches("sends half a packet").count() >= 10
-    });
+    // 16 KiB of each do not count: so 12 fit
+    let cut_off = peers
+        .iter_mut()
+        .filter_map(|peer| peer.has_ended_soon().then_some(()));
+    assert_eq!(cut_off.count(), 8);
+    assert!(
+        daemon.log().contains("sends half a packet"),
+        "{}",
+        daemon.log()
+    );
+    // who sends in small pieces does not feel it
+    let mut other = Peer::connect(&daemon);
+    other.header(Kind::EchoReq, 16_000);
+    other.raw(&half[..8_000]);
     still_serves(&daemon);
+    other.raw(&half[..8_000]);
+    assert_eq!(other.next().0, Kind::EchoRes);
     drop(peers);
     until("the room to be there again", || {
         let mut peer = Peer::connect(&daemon);
@@ -217,9 +243,11 @@ fn the_jobs_of_a_function_by_the_file() {
 #[test]
 fn names() {
     let daemon = daemon(&[]);
+    // what is there before is there afterwards
+    still_serves(&daemon);
     let mut client = Peer::connect(&daemon);
     let mut bytes = Vec::new();
-    for number in 0..=gearpool::jobs::MAX_FUNCTIONS {
+    for number in 1..=gearpool::jobs::MAX_FUNCTIONS {
         peer::encode(Kind::CanDo, format!("f{number}").as_bytes(), &mut bytes);
         if bytes.len() > 1 << 20 {
             client.raw(&bytes);
@@ -234,6 +262,14 @@ fn names() {
     let (kind, text) = client.next();
     assert_eq!(kind, Kind::Error);
     assert!(text.starts_with(b"QUEUE_ERROR\0this server has as many functions"));
+    client.send(Kind::ResetAbilities, b"");
+    for number in 1..=gearpool::jobs::MAX_ABILITIES + 1 {
+        client.send(Kind::CanDo, format!("f{number}").as_bytes());
+    }
+    let (kind, text) = client.next();
+    assert_eq!(kind, Kind::Error);
+    assert!(text.starts_with(b"QUEUE_ERROR\0this connection has registered"));
+    client.send(Kind::ResetAbilities, b"");
     client.send(Kind::SetClientId, &vec![b'i'; 1 << 20]);
     client.text("workers");
     let line = client.line();
@@ -386,6 +422,67 @@ fn idle_workers_and_a_long_queue_are_ordinary() {
         memory(&daemon) - before < taken / 4 + (2 << 20)
     });
     drop(idle);
+}
+
+#[test]
+fn without_descriptors_it_rests_and_recovers() {
+    let daemon = daemon(&[]);
+    still_serves(&daemon);
+    let pid = daemon.pid().to_string();
+    let allow = |count: usize| {
+        // the soft limit alone: raising the other takes a privilege
+        let limit = format!("--nofile={count}:");
+        let set = std::process::Command::new("prlimit")
+            .args(["--pid", &pid, &limit])
+            .status();
+        assert!(set.unwrap().success());
+    };
+    let most = descriptors(&daemon) + 10;
+    allow(most);
+    let mut all: Vec<Peer> = (0..30).map(|_| Peer::connect(&daemon)).collect();
+    until("the trouble to be told", || {
+        daemon.log().contains("cannot accept connections")
+    });
+    let (start, used) = (std::time::Instant::now(), processor(&daemon));
+    while start.elapsed().as_secs() < 2 {
+        all[0].echo(b"one that is in");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let (wall, used) = (
+        start.elapsed().as_millis() as u64,
+        processor(&daemon) - used,
+    );
+    // gearmand takes three quarters of one here; what is asked for takes next to nothing
+    assert!(used * 3 < wall, "{used} of {wall} ms of processor time");
+    let told = daemon.log().matches("cannot accept connections").count();
+    assert_eq!(told, 1, "{}", daemon.log());
+    allow(1000);
+    for peer in &mut all {
+        peer.echo(b"all are in");
+    }
+    still_serves(&daemon);
+}
+
+/// What the daemon has used of the processor, in milliseconds, proc(5).
+fn processor(daemon: &Daemon) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", daemon.pid())).unwrap();
+    let (_, fields) = stat.rsplit_once(')').unwrap();
+    let fields: Vec<&str> = fields.split_whitespace().collect();
+    let ticks = |at: usize| fields[at].parse::<u64>().unwrap();
+    (ticks(11) + ticks(12)) * 10
+}
+
+#[test]
+fn more_connections_than_descriptors_are_not_promised() {
+    let daemon = daemon(&["--file-descriptors=200", "--max-connections=1000"]);
+    assert!(daemon.log().contains("fewer connections than wanted"));
+    let mut all: Vec<Peer> = (0..150).map(|_| Peer::connect(&daemon)).collect();
+    for peer in &mut all {
+        peer.echo(b"one of 150");
+    }
+    assert_eq!(Peer::connect(&daemon).next().0, Kind::Error);
+    assert_eq!(daemon.run(&["status"]).code, 0);
+    assert!(!daemon.log().contains("cannot accept"), "{}", daemon.log());
 }
 
 #[test]

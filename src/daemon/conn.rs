@@ -6,14 +6,20 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::{tcp, unix};
 
 use super::hub::{Hub, LINGER, Received, Touched};
-use super::limits::{Place, Share};
+use super::limits::{Place, SMALL, Share};
+use super::pace::said;
 use super::peer::Peer;
 use crate::tls::wire::Incoming;
+
+/// A peer that has sent so much of a packet and then nothing for so long is closed: whoever waits for it holds what others need.
+/// Less than [`SMALL`](super::limits::SMALL) may wait for ever, as with gearmand.
+const STALLED: Duration = Duration::from_secs(60);
 
 /// How much one read takes.
 const READ: usize = 64 << 10;
@@ -77,7 +83,7 @@ struct Conn {
     wire: Wire,
     /// The beginning of a frame whose end has not come yet.
     partial: Vec<u8>,
-    /// How many bytes of it are needed before it is worth looking again.
+    /// How many bytes of it are needed before it is worth looking again; 0 when that is worth it at once, after others had a turn.
     need: usize,
     /// What the peer takes of what all slow ones may: its part of a frame.
     share: Share,
@@ -101,7 +107,7 @@ impl Conn {
         loop {
             let read = tokio::select! {
                 biased;
-                read = poll_fn(|cx| self.poll_read(cx)) => read,
+                read = self.read() => read,
                 () = peer.rung() => match self.attend().await {
                     Next::Read => continue,
                     Next::End => return,
@@ -129,7 +135,7 @@ impl Conn {
                 true => peer.write_when_ready().await,
                 false => tokio::select! {
                     written = peer.write_when_ready() => written,
-                    read = poll_fn(|cx| self.poll_read(cx)) => match read {
+                    read = self.read() => match read {
                         Ok(Next::Read) => Ok(()),
                         Ok(Next::End) | Err(_) => return Next::End,
                     },
@@ -140,6 +146,22 @@ impl Conn {
                 return Next::End;
             }
         }
+    }
+
+    /// Reads once, unless there are whole frames left, and hands over what came. It may be given up and called again.
+    async fn read(&mut self) -> io::Result<Next> {
+        if self.need == 0 {
+            tokio::task::yield_now().await;
+            return Ok(self.take_partial());
+        }
+        if self.partial.len() <= SMALL {
+            return poll_fn(|cx| self.poll_read(cx)).await;
+        }
+        let read = tokio::time::timeout(STALLED, poll_fn(|cx| self.poll_read(cx))).await;
+        read.unwrap_or_else(|_| {
+            said!(warn, peer = %self.peer.address, bytes = self.partial.len(), "closing a connection whose peer has sent half a packet and then nothing");
+            Ok(Next::End)
+        })
     }
 
     /// Reads once and hands over what came.
@@ -211,6 +233,11 @@ impl Conn {
                     self.need = need;
                     self.account()
                 }
+                Received::EndOfTurn { used } => {
+                    self.partial.extend_from_slice(&bytes[used..]);
+                    self.need = 0;
+                    Next::Read
+                }
                 Received::Hopeless => Next::End,
             };
         }
@@ -224,7 +251,7 @@ impl Conn {
         if self.share.hold(self.partial.len()) {
             return Next::Read;
         }
-        tracing::warn!(peer = %self.peer.address, bytes = self.partial.len(), limit = "buffers", "closing a connection whose peer sends half a packet");
+        said!(warn, peer = %self.peer.address, bytes = self.partial.len(), limit = "buffers", "closing a connection whose peer sends half a packet");
         Next::End
     }
 
@@ -241,6 +268,11 @@ impl Conn {
                 self.partial.shrink_to(READ.min(self.partial.len()));
                 self.need = need;
                 self.account()
+            }
+            Received::EndOfTurn { used } => {
+                self.partial.drain(..used);
+                self.need = 0;
+                Next::Read
             }
             Received::Hopeless => Next::End,
         }

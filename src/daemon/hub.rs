@@ -18,6 +18,15 @@ use crate::jobs::{self, ConnId, JobServer, Mark, Notice, Options};
 use crate::proto::{Decoded, decode_within};
 use crate::time::Time;
 
+/// A turn ends when there is so much to say, in bytes, for it is kept until then.
+const TURN_SIZE: usize = 1 << 20;
+
+/// A turn ends when it has taken so long, for everybody else waits until then.
+const TURN_TIME: Duration = Duration::from_millis(5);
+
+/// Frames between two looks at the clock.
+const LOOK: u32 = 32;
+
 /// No deadline is armed.
 const NEVER: u64 = u64::MAX;
 
@@ -66,6 +75,12 @@ pub enum Received {
         used: usize,
         /// Bytes, of the frame that is not whole yet.
         need: usize,
+    },
+    /// So many bytes were used, and the peer's turn is over: the rest may have whole frames, or a long answer goes on. This is to be
+    /// called again with the rest, after others.
+    EndOfTurn {
+        /// Bytes.
+        used: usize,
     },
     /// The stream makes no sense: the peer has been told, and its connection is to be closed.
     Hopeless,
@@ -122,7 +137,18 @@ impl Hub {
         let now = self.now();
         let mut core = self.lock();
         let mut used = 0;
+        let mut until_look = LOOK;
         let received = loop {
+            if core.server.go_on(peer.id) || core.server.outbox().size() > TURN_SIZE {
+                break Received::EndOfTurn { used };
+            }
+            until_look -= 1;
+            if until_look == 0 {
+                until_look = LOOK;
+                if self.now().since(now) > TURN_TIME {
+                    break Received::EndOfTurn { used };
+                }
+            }
             match decode_within(&bytes[used..], self.bounds.limits.packet_size) {
                 Ok(Decoded::Frame(frame, length)) => {
                     trace::received(peer, &frame);

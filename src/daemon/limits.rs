@@ -14,13 +14,16 @@ use crate::sys::memory;
 /// than this.
 const DESCRIPTORS_KEPT: u64 = 4096;
 
+/// So many bytes of each peer are not counted, so that whoever speaks in small packets does not feel those who hold all that there is.
+pub(super) const SMALL: usize = 16 << 10;
+
 /// The bytes that one peer may have waiting, when nothing else was said.
 const MAILBOX: u64 = 128 << 20;
 
 /// The limits in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// So many connections at once; a new one is told so and closed.
+    /// So many connections at once; a new one is told so and closed. No more than the limit of descriptors leaves.
     pub connections: usize,
     /// The longest body of a packet; a longer one is an ERROR and ends the connection.
     pub packet_size: usize,
@@ -39,14 +42,13 @@ impl Limits {
     /// Fills in what was not said, from the limit of `descriptors` that is in force and from this machine's memory.
     pub fn new(wanted: ServerLimits, descriptors: u64) -> Limits {
         let kept = (descriptors / 4).min(DESCRIPTORS_KEPT);
+        let most = usize::try_from(descriptors - kept).unwrap_or(usize::MAX);
         let memory = memory::limit();
         let bytes = |wanted: Option<u64>, default| {
             usize::try_from(wanted.unwrap_or(default)).unwrap_or(usize::MAX)
         };
         Limits {
-            connections: wanted
-                .connections
-                .unwrap_or(usize::try_from(descriptors - kept).unwrap_or(usize::MAX)),
+            connections: wanted.connections.map_or(most, |wanted| wanted.min(most)),
             packet_size: bytes(wanted.packet_size, MAX_BODY as u64),
             mailbox: bytes(wanted.mailbox, MAILBOX),
             buffers: wanted.buffers.unwrap_or(memory / 4),
@@ -115,10 +117,10 @@ impl Share {
         &self.bounds.limits
     }
 
-    /// So many bytes are kept now. Returns whether there is room for them; when there is not, they are to be given up.
+    /// So many bytes are kept now, of which [`SMALL`] are free. Returns whether there is room for them; when there is not, they are to be given up.
     #[must_use = "past the limit the bytes have to go"]
     pub fn hold(&mut self, bytes: usize) -> bool {
-        let (before, now) = (self.bytes, bytes as u64);
+        let (before, now) = (self.bytes, bytes.saturating_sub(SMALL) as u64);
         if before == now {
             return true;
         }
@@ -163,14 +165,15 @@ mod tests {
     fn shares_add_up() {
         let bounds = bounds();
         let (mut one, mut other) = (bounds.share(), bounds.share());
-        assert!(one.hold(60));
-        assert!(!other.hold(60));
+        assert!(one.hold(SMALL + 60));
+        assert!(!other.hold(SMALL + 60));
         assert!(other.hold(0));
-        assert!(other.hold(40));
-        assert!(one.hold(10));
+        assert!(other.hold(SMALL + 40));
+        assert!(bounds.share().hold(SMALL), "what is small does not count");
+        assert!(one.hold(SMALL + 10));
         drop(one);
-        assert!(other.hold(100));
-        assert!(!other.hold(101));
+        assert!(other.hold(SMALL + 100));
+        assert!(!other.hold(SMALL + 101));
     }
 
     #[test]
@@ -178,6 +181,15 @@ mod tests {
         let with = |descriptors| Limits::new(ServerLimits::default(), descriptors);
         let limits = with(1024);
         assert_eq!(limits.connections, 768);
+        let wanted = ServerLimits {
+            connections: Some(10_000),
+            ..ServerLimits::default()
+        };
+        assert_eq!(
+            Limits::new(wanted, 1024).connections,
+            768,
+            "the others need theirs"
+        );
         assert_eq!(with(1 << 20).connections, (1 << 20) - 4096);
         assert!(limits.queued_bytes > limits.buffers && limits.buffers > 0);
     }

@@ -16,6 +16,7 @@ use tokio::runtime::Handle;
 use super::conn::{ReadHalf, Wire, serve};
 use super::hub::Hub;
 use super::limits::Place;
+use super::pace::said;
 use super::peer::{Origin, Peer, WriteHalf};
 use super::tls::{self, Certificates, Shaken};
 use crate::config::Address;
@@ -238,7 +239,8 @@ impl Troubles {
         }
         let connections = hub.bounds().limits.connections;
         if !std::mem::replace(&mut self.is_told, true) {
-            tracing::error!(
+            said!(
+                error,
                 connections,
                 "the limit of connections is reached: new ones are refused until others end; see --max-connections and server.limits"
             );
@@ -267,14 +269,14 @@ impl Troubles {
             return;
         }
         if !std::mem::replace(&mut self.is_told, true) {
-            tracing::error!(%error, "cannot accept connections; trying again until it works");
+            said!(error, %error, "cannot accept connections; trying again until it works");
         }
         tokio::time::sleep(REST).await;
     }
 
     fn end(&mut self) {
         if std::mem::take(&mut self.is_told) {
-            tracing::info!("connections are accepted again");
+            said!(info, "connections are accepted again");
         }
     }
 }

@@ -582,7 +582,9 @@ impl Manager {
                     )
                 })
                 .collect();
-            (server.function_loads(now), occupations)
+            let names = pools.iter().flat_map(|pool| &pool.functions);
+            let functions = server.function_loads_of(now, names.map(String::as_str));
+            (functions, occupations)
         });
         let mut loads = demand::loads(pools, &functions, |pool| self.supervisor.weight(&pool.name));
         let places: HashMap<_, _> = (0..)

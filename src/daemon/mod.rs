@@ -12,6 +12,7 @@ pub mod listener;
 pub mod log;
 pub mod logs;
 mod manager;
+mod pace;
 pub mod paths;
 pub mod peer;
 mod run;

@@ -12,12 +12,16 @@ use tokio::sync::Notify;
 
 use super::limits::Share;
 use super::logs::Marks;
+use super::pace::said;
 use crate::jobs::{ConnId, Edge, Mark};
 use crate::sys::net;
 use crate::tls::wire::{self, Incoming};
 
 /// A mailbox's buffer is given back when it is larger than this and empty.
 const KEEP: usize = 16 << 10;
+
+/// Mail from which on it is counted before anybody has tried to send it.
+const LARGE: usize = 1 << 20;
 
 /// One connected peer.
 pub struct Peer {
@@ -146,7 +150,11 @@ impl Peer {
             Writer::Anyone => {
                 let is_first = mailbox.waiting() == 0;
                 mailbox.bytes.extend_from_slice(bytes);
-                is_first
+                if bytes.len() > LARGE {
+                    // many peers may be sent the same before the first has taken it
+                    self.account(&mut mailbox);
+                }
+                is_first && mailbox.writer == Writer::Anyone
             }
         }
     }
@@ -160,6 +168,7 @@ impl Peer {
     fn account(&self, mailbox: &mut Mailbox) {
         let waiting = match mailbox.writer {
             Writer::Task => mailbox.waiting(),
+            Writer::Anyone if mailbox.waiting() > LARGE => mailbox.waiting(),
             Writer::Anyone | Writer::Nobody => 0,
         };
         if !mailbox.share.hold(waiting) {
@@ -168,7 +177,7 @@ impl Peer {
     }
 
     fn cut_off(&self, mailbox: &mut Mailbox, limit: &str) {
-        tracing::warn!(peer = %self.address, bytes = mailbox.waiting(), limit, "closing a connection whose peer does not read");
+        said!(warn, peer = %self.address, bytes = mailbox.waiting(), limit, "closing a connection whose peer does not read");
         mailbox.break_off();
         self.bell.notify_one();
     }
@@ -179,7 +188,7 @@ impl Peer {
             return;
         }
         match mailbox.write(|bytes| net::send_now(self.socket.as_fd(), bytes)) {
-            Ok(()) => {}
+            Ok(()) => self.account(mailbox),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 mailbox.writer = Writer::Task;
                 self.bell.notify_one();

@@ -85,6 +85,16 @@ pub fn run(mut settings: Settings) -> anyhow::Result<()> {
     let state = state_folder(&settings, deadline)?;
     settings.state_dir = state.path().to_owned();
     let log = start_log(&settings)?;
+    if let Some(wanted) = settings.limits.connections
+        && wanted > limits.connections
+    {
+        let connections = limits.connections;
+        tracing::warn!(
+            wanted,
+            connections,
+            "fewer connections than wanted: with the limit of descriptors, {descriptors}, no more of them leave enough for processes and logs"
+        );
+    }
     let pid_file = match pid_path {
         Some(path) => Some(PidFile::write(path)?),
         // nobody asked for that one, and not everybody may write there

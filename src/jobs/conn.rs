@@ -7,6 +7,7 @@ use foldhash::fast::FixedState;
 use slab::Slab;
 
 use super::job::JobKey;
+use super::listing::Listing;
 use super::server::Peer;
 use crate::proto::Grab;
 use crate::time::Time;
@@ -14,6 +15,9 @@ use crate::time::Time;
 /// One connection, never used twice in the daemon's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnId(pub u64);
+
+/// So many functions may be registered by one connection: all of them are looked at for each job that it asks for.
+pub const MAX_ABILITIES: usize = 1000;
 
 /// So many jobs that a connection has ended with WORK_EXCEPTION are remembered.
 pub(super) const MAX_EXCEPTED: usize = 16;
@@ -97,6 +101,8 @@ pub(super) struct Conn {
 
     /// The jobs whose result it waits for, and how many submissions of each.
     pub(super) waits: HashMap<JobKey, u32, FixedState>,
+    /// The list that it has asked for and has not got to the end.
+    pub(super) listing: Option<Listing>,
 }
 
 /// All connections.
@@ -137,6 +143,7 @@ impl Conns {
             jobs_done: 0,
             idle_since: now,
             waits: HashMap::default(),
+            listing: None,
         });
         id
     }
@@ -152,6 +159,11 @@ impl Conns {
 
     pub(super) fn remove(&mut self, key: ConnKey) -> Conn {
         self.slots.remove(key as usize)
+    }
+
+    /// No key is as high as this.
+    pub(super) fn rows(&self) -> u32 {
+        self.slots.capacity() as u32
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Conn> {

@@ -194,6 +194,16 @@ impl Functions {
         Ok(())
     }
 
+    /// The function in this place of the table.
+    pub(super) fn row(&self, row: u32) -> Option<&Function> {
+        self.all.get(row as usize)
+    }
+
+    /// No row is as high as this.
+    pub(super) fn rows(&self) -> u32 {
+        self.all.capacity() as u32
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &Function> {
         self.all.iter().map(|(_, function)| function)
     }

@@ -198,6 +198,16 @@ impl Jobs {
         self.bytes
     }
 
+    /// The job in this place of the table.
+    pub(super) fn row(&self, row: u32) -> Option<&Job> {
+        self.slots.get(row as usize)
+    }
+
+    /// No row is as high as this.
+    pub(super) fn rows(&self) -> u32 {
+        self.slots.capacity() as u32
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = (JobKey, &Job)> {
         self.slots.iter().map(|(key, job)| (key as JobKey, job))
     }

@@ -1,5 +1,6 @@
 //! The job server as a snapshot: what `status`, the manager and the admin texts read.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -80,22 +81,36 @@ pub struct RunningJob {
 impl JobServer {
     /// Every function, in the order in which they were first named.
     pub fn function_loads(&self, now: Time) -> Vec<FunctionLoad> {
-        self.functions
-            .iter()
-            .map(|function| {
-                let mut load = function.load();
-                let heads = [Priority::High, Priority::Normal, Priority::Low]
-                    .map(|priority| function.head(priority));
-                let oldest = heads
-                    .into_iter()
-                    .flatten()
-                    .map(|job| now.since(self.jobs[job].since))
-                    .max();
-                load.oldest_wait = oldest.unwrap_or_default();
-                load.waits = function.waits.load(now);
-                load
-            })
+        let all = self.functions.iter();
+        all.map(|function| self.function_load(now, function))
             .collect()
+    }
+
+    /// Those of these functions that there are, in the same order: others may have named any number of further ones.
+    pub fn function_loads_of<'a>(
+        &self,
+        now: Time,
+        names: impl Iterator<Item = &'a str>,
+    ) -> Vec<FunctionLoad> {
+        let keys = names.filter_map(|name| self.functions.find(name.as_bytes()));
+        let keys: BTreeSet<u32> = keys.collect();
+        keys.into_iter()
+            .map(|key| self.function_load(now, &self.functions[key]))
+            .collect()
+    }
+
+    fn function_load(&self, now: Time, function: &Function) -> FunctionLoad {
+        let mut load = function.load();
+        let heads = [Priority::High, Priority::Normal, Priority::Low]
+            .map(|priority| function.head(priority));
+        let oldest = heads
+            .into_iter()
+            .flatten()
+            .map(|job| now.since(self.jobs[job].since))
+            .max();
+        load.oldest_wait = oldest.unwrap_or_default();
+        load.waits = function.waits.load(now);
+        load
     }
 
     /// Every connection that can do something or does.

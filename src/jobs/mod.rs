@@ -5,7 +5,8 @@
 //!
 //! In reading order: [`server`] is the switch-board and what clients ask for; `submit` is how a job comes in, `calendar` the moment
 //! that SUBMIT_JOB_SCHED means; `work` is a job's way through a worker's hands;
-//! [`wake`] is who sleeps and who is woken; `job`, `numbers`, `function` and [`conn`] are the tables; [`outbox`] is the output; [`load`] is
+//! [`wake`] is who sleeps and who is woken; `text` and `listing` are what operators ask; `job`, `numbers`, `function` and [`conn`] are
+//! the tables; [`outbox`] is the output; [`load`] is
 //! the snapshot.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
@@ -15,6 +16,7 @@ mod check;
 pub mod conn;
 mod function;
 mod job;
+mod listing;
 pub mod load;
 mod numbers;
 pub mod outbox;
@@ -25,7 +27,8 @@ mod waits;
 pub mod wake;
 mod work;
 
-pub use conn::{ConnId, Reach};
+pub use conn::{ConnId, MAX_ABILITIES, Reach};
 pub use function::MAX_FUNCTIONS;
 pub use outbox::{Edge, Mark, Notice, Outbox};
 pub use server::{JobServer, MAX_CLIENT_ID, MAX_FUNCTION, MAX_UNIQUE, Newcomers, Options, Peer};
+pub use submit::MAX_WAITING;

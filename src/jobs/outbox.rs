@@ -71,6 +71,11 @@ impl Outbox {
             .map(|(conn, range)| (*conn, &self.bytes[range.clone()]))
     }
 
+    /// How many bytes are kept for that.
+    pub fn size(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Connections to be closed after what is sent to them.
     pub fn closes(&self) -> &[ConnId] {
         &self.closes
@@ -113,6 +118,20 @@ impl Outbox {
 
     pub(super) fn send(&mut self, to: ConnId, response: &Response<'_>) {
         self.write(to, |bytes| response.encode(bytes));
+    }
+
+    /// The same to several peers, kept once.
+    pub(super) fn send_all(
+        &mut self,
+        to: impl IntoIterator<Item = ConnId>,
+        response: &Response<'_>,
+    ) {
+        let mut to = to.into_iter();
+        let Some(first) = to.next() else { return };
+        let from = self.bytes.len();
+        self.send(first, response);
+        let range = from..self.bytes.len();
+        self.sends.extend(to.map(|to| (to, range.clone())));
     }
 
     pub(super) fn write(&mut self, to: ConnId, write: impl FnOnce(&mut Vec<u8>)) {

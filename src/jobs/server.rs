@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
-use super::conn::{Ability, ConnId, ConnKey, Conns, Reach, Service, Ticket};
+use super::conn::{Ability, ConnId, ConnKey, Conns, MAX_ABILITIES, Reach, Service, Ticket};
 use super::function::Functions;
 use super::job::{Job, JobKey, Jobs, Place};
 use super::outbox::{Notice, Outbox};
@@ -161,6 +161,10 @@ impl JobServer {
         let Some(key) = self.conns.key(conn) else {
             return;
         };
+        // whoever does not wait for the end of a list gets it at once
+        while self.conns[key].listing.is_some() {
+            self.go_on(conn);
+        }
         match frame {
             // the direction is not checked: a worker library is known that sends its results as `\0RES`
             Frame::Packet { kind, body, .. } => match Request::parse(kind, body) {
@@ -420,6 +424,13 @@ impl JobServer {
         {
             ability.timeout = timeout;
             return;
+        }
+        if conn.abilities.len() == MAX_ABILITIES {
+            return self.error(
+                key,
+                b"QUEUE_ERROR",
+                b"this connection has registered as many functions as it can",
+            );
         }
         conn.abilities.push(Ability { function, timeout });
         let id = conn.id;

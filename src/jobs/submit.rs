@@ -36,12 +36,16 @@ pub(super) struct Submission<'a> {
 /// Why a job is not taken: an ERROR's code and text.
 type Refusal = (&'static [u8], &'static [u8]);
 
+/// So many submissions may wait for the result of one job.
+pub const MAX_WAITING: usize = 10_000;
+
 const UNIQUE_TOO_LARGE: Refusal = (b"ARGUMENT_TOO_LARGE", b"Unique value too large");
 const BAD_FUNCTION: Refusal = (b"ARGUMENT_TOO_LARGE", b"Function name empty or too large");
 pub(super) const TOO_MANY_FUNCTIONS: Refusal = (
     b"QUEUE_ERROR",
     b"this server has as many functions as it can, drop some",
 );
+const TOO_MANY_WAIT: Refusal = (b"QUEUE_ERROR", b"as many clients wait for this job as can");
 const QUEUE_FULL: Refusal = (b"QUEUE_ERROR", b"Job queue is full");
 const NO_ROOM: Refusal = (
     b"QUEUE_ERROR",
@@ -105,7 +109,11 @@ impl JobServer {
             .named(it.function)
             .ok_or(TOO_MANY_FUNCTIONS)?;
         if let Some(job) = self.jobs.same(function, it.unique, it.workload) {
-            return Ok((job, false));
+            let waits = it.mode == Mode::Foreground;
+            return match waits && self.jobs[job].clients.len() == MAX_WAITING {
+                true => Err(TOO_MANY_WAIT),
+                false => Ok((job, false)),
+            };
         }
         let job = Job::new(
             now,

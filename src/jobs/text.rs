@@ -3,8 +3,9 @@
 use super::conn::{ConnId, Conns, Reach};
 use super::function::{DropError, Functions};
 use super::job::{Job, Place};
+use super::listing::Of;
 use super::outbox::Notice;
-use super::server::{Handle, JobServer, MAX_FUNCTION};
+use super::server::{JobServer, MAX_FUNCTION};
 use crate::proto::admin::{Admin, GEARMAND_VERSION, incomplete, unknown_command};
 
 /// Answers one line.
@@ -62,57 +63,11 @@ fn tell(server: &mut JobServer, asking: ConnId, admin: Admin<'_>) {
     } = server;
     match admin {
         Admin::Blank => {}
-        Admin::Status => out.write(asking, |out| {
-            for function in functions.iter() {
-                let load = function.load();
-                let total = load.queued.iter().sum::<u64>() + load.running;
-                out.extend_from_slice(&function.name);
-                out.extend_from_slice(
-                    format!("\t{total}\t{}\t{}\n", load.running, load.workers).as_bytes(),
-                );
-            }
-            out.extend_from_slice(b".\n");
-        }),
-        Admin::Workers => out.write(asking, |out| {
-            for conn in conns.iter() {
-                out.extend_from_slice(format!("{} {} ", conn.descriptor, conn.peer).as_bytes());
-                out.extend_from_slice(&conn.client_id);
-                out.extend_from_slice(b" :");
-                for ability in &conn.abilities {
-                    out.push(b' ');
-                    out.extend_from_slice(&functions[ability.function].name);
-                }
-                out.push(b'\n');
-            }
-            out.extend_from_slice(b".\n");
-        }),
-        Admin::PriorityStatus => out.write(asking, |out| {
-            for function in functions.iter() {
-                let [high, normal, low] = function.queued_by_priority();
-                let workers = function.workers;
-                out.extend_from_slice(&function.name);
-                out.extend_from_slice(format!("\t{high}\t{normal}\t{low}\t{workers}\n").as_bytes());
-            }
-            out.extend_from_slice(b".\n");
-        }),
-        Admin::ShowJobs => out.write(asking, |out| {
-            for (_, job) in jobs.iter() {
-                let handle = Handle::new(&options.handle_prefix, job.number);
-                // the run that goes on is no retry; gearmand's third number says of a job that it is to be ignored
-                let retries = job.runs.saturating_sub(u32::from(job.is_running()));
-                let is_kept = u8::from(job.background);
-                out.extend_from_slice(handle.bytes());
-                out.extend_from_slice(format!("\t{retries}\t0\t{is_kept}\n").as_bytes());
-            }
-            out.extend_from_slice(b".\n");
-        }),
-        Admin::ShowUniqueJobs => out.write(asking, |out| {
-            for (_, job) in jobs.iter() {
-                out.extend_from_slice(&job.unique);
-                out.push(b'\n');
-            }
-            out.extend_from_slice(b".\n");
-        }),
+        Admin::Status => server.list(asking, Of::Functions),
+        Admin::PriorityStatus => server.list(asking, Of::Priorities),
+        Admin::Workers => server.list(asking, Of::Connections),
+        Admin::ShowJobs => server.list(asking, Of::Jobs),
+        Admin::ShowUniqueJobs => server.list(asking, Of::Uniques),
         Admin::Jobs => out.write(asking, |out| {
             for (_, job) in jobs.iter() {
                 write_job(out, functions, conns, job);

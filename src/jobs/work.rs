@@ -183,14 +183,15 @@ impl JobServer {
         let Some(job) = self.held_job(key, handle) else {
             return self.error(key, NO_SUCH_EXCEPTION.0, NO_SUCH_EXCEPTION.1);
         };
-        for &client in &self.jobs[job].clients {
-            let client = &self.conns[client];
-            let response = match client.exceptions {
-                true => Response::WorkException { handle, data },
-                false => Response::WorkFail { handle },
-            };
-            self.out.send(client.id, &response);
-        }
+        let clients = self.jobs[job].clients.iter();
+        let conns = clients.map(|&client| &self.conns[client]);
+        let (hear, others): (Vec<_>, Vec<_>) = conns.partition(|conn| conn.exceptions);
+        let exception = Response::WorkException { handle, data };
+        let failure = Response::WorkFail { handle };
+        self.out
+            .send_all(hear.iter().map(|conn| conn.id), &exception);
+        self.out
+            .send_all(others.iter().map(|conn| conn.id), &failure);
         let excepted = &mut self.conns[key].excepted;
         if excepted.len() == MAX_EXCEPTED {
             excepted.remove(0);
@@ -333,9 +334,9 @@ impl JobServer {
     }
 
     pub(super) fn tell_clients(&mut self, job: JobKey, response: &Response<'_>) {
-        for &client in &self.jobs[job].clients {
-            self.out.send(self.conns[client].id, response);
-        }
+        let clients = self.jobs[job].clients.iter();
+        let ids = clients.map(|&client| self.conns[client].id);
+        self.out.send_all(ids, response);
     }
 }
 

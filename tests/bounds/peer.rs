@@ -115,6 +115,14 @@ impl Peer {
             && matches!(self.try_next(), Some((Kind::EchoRes, body)) if body == text)
     }
 
+    /// Whether it has been closed, or is within half a second.
+    pub(crate) fn has_ended_soon(&mut self) -> bool {
+        let stream = self.stream.get_ref();
+        let limit = std::time::Duration::from_millis(500);
+        stream.set_read_timeout(Some(limit)).unwrap();
+        self.has_ended()
+    }
+
     pub(crate) fn has_ended(&mut self) -> bool {
         match self.stream.read(&mut [0; 1]) {
             Ok(count) => count == 0,
