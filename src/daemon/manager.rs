@@ -4,6 +4,8 @@
 //! Every source is one variant of [`Happening`]; one synchronous handler takes it. The supervisor decides, the job server is asked
 //! through the hub, and nothing else starts, signals or counts processes.
 
+mod machine;
+
 use std::collections::{HashMap, VecDeque};
 use std::io::ErrorKind;
 use std::path::Path;
@@ -28,13 +30,12 @@ use super::tls::Certificates;
 use crate::config::{PemFiles, Pool};
 use crate::jobs::{ConnId, Notice};
 use crate::pools::{
-    Action, Event, ExitStatus, Level, Plan, PoolLoad, Pressure, ProcId, ProcLoad, Slot, Stop,
-    Supervisor, Tell,
+    Action, Event, ExitStatus, Level, Plan, ProcId, ProcLoad, Slot, Stop, Supervisor, Tell,
 };
 use crate::proto::admin::Ending;
 use crate::sys::child::{self, Child};
 use crate::sys::guardian::Guardian;
-use crate::sys::pressure::{self, Gauge};
+use crate::sys::pressure::Gauge;
 use crate::sys::{peer, signal};
 use crate::time::Time;
 use crate::tls::{self, Identity};
@@ -47,9 +48,6 @@ const SAMPLE_BUSY: Duration = Duration::from_millis(100);
 
 /// Not more often than this, whatever happens.
 const SAMPLE_LEAST: Duration = Duration::from_millis(10);
-
-/// The memory of so many processes stands for that of a pool.
-const MEASURED: usize = 4;
 
 /// How long the configuration file has to be left alone before it is read: an editor writes more than once.
 const SETTLE: Duration = Duration::from_millis(100);
@@ -613,31 +611,6 @@ impl Manager {
         self.sample_at =
             (!loads.is_empty()).then(|| now + if waits { SAMPLE_BUSY } else { SAMPLE_IDLE });
         self.events.push_back(Event::Sampled(loads));
-    }
-
-    /// Looks at the machine, and at the memory of the pools that may grow.
-    fn gauge(&mut self, now: Time, loads: &mut [PoolLoad]) {
-        let Some(gauge) = &self.parts.gauge else {
-            return;
-        };
-        if now.since(self.gauged) < SAMPLE_IDLE && self.gauged != Time::ZERO {
-            return;
-        }
-        self.gauged = now;
-        let read = gauge.read();
-        self.events.push_back(Event::Pressed(Pressure {
-            cpu: read.cpu,
-            memory: read.memory,
-            load_per_core: read.load_per_core,
-            available: read.available,
-            total: read.total,
-        }));
-        for load in loads.iter_mut().filter(|load| load.queued > 0) {
-            let pids = load.processes.iter().rev().take(MEASURED);
-            let pids = pids.filter_map(|process| Some(self.crew.get(process.proc)?.pid));
-            let sizes: Vec<u64> = pids.filter_map(pressure::resident).collect();
-            load.memory = sizes.iter().sum::<u64>().checked_div(sizes.len() as u64);
-        }
     }
 
     fn configure(&mut self) {
