@@ -392,6 +392,12 @@ fn prepare(stream: &TcpStream, options: SocketOptions) {
             probes = probes.with_retries(count);
         }
         let _ = socket.set_tcp_keepalive(&probes);
+        // Linux sends no probe while something is unacknowledged, which it tries for a quarter of an hour: TCP_USER_TIMEOUT, tcp(7)
+        if let (Some(idle), Some(interval), Some(count)) =
+            (keepalive.idle, keepalive.interval, keepalive.count)
+        {
+            let _ = socket.set_tcp_user_timeout(Some(idle + interval * count));
+        }
     }
 }
 
