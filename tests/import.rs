@@ -1,10 +1,17 @@
 //! `gearpool import` on files as they are in use, and what it wrote in use.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
+#[path = "support/running.rs"]
+mod running;
+#[expect(dead_code, reason = "what the other tests of the daemon need")]
+#[path = "support/daemon.rs"]
+mod support;
+
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use support::{Daemon, Home};
 use tempfile::TempDir;
 
 /// Runs the command; its standard output, what it said, and its exit code.
@@ -152,4 +159,39 @@ fn files_that_are_none() {
     let all = ["other.ini", "broken.conf", "missing.conf", "quotes.conf"]
         .map(|file| shown(folder.path(), import(folder.path(), &[file])));
     insta::assert_snapshot!(all.join("\n"));
+}
+
+#[test]
+fn code_for_gearman_manager_runs_as_it_is() {
+    let folder = manager_folder();
+    let (yaml, said, code) = import(folder.path(), &["config.ini"]);
+    assert_eq!(code, 0, "{said}");
+    let worker = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/examples/php/manager_worker.php"
+    );
+    // ten processes of PHP do not start sooner than two
+    let yaml = yaml
+        .replace("manager_worker.php", worker)
+        .replace("count: 10", "count: 1")
+        .replace("count: 5", "count: 1");
+    let daemon = Daemon::start_in(Home::new(&yaml), &[]);
+    let done = ["fetch_url", "Sum"].map(|function| daemon.result(function, "1 2 39"));
+    assert_eq!(done.map(|job| job.out), ["93 2 1", "42"]);
+    let log = daemon.run(&["logs", "--job", &last_handle(&daemon)]);
+    assert!(log.out.contains("(fetch_url) looked at x"), "{log:?}");
+}
+
+/// The handle of a job that has just been done in the background.
+fn last_handle(daemon: &Daemon) -> String {
+    let command = daemon.submit_command(&["-b", "-f", "fetch_url", "x"]);
+    let queued = support::ended(&command, b"");
+    let handle = queued.out.trim().to_owned();
+    support::until("the job to be in the log", || {
+        daemon
+            .run(&["logs", "--job", &handle])
+            .out
+            .contains("looked at")
+    });
+    handle
 }
