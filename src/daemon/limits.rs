@@ -117,7 +117,7 @@ impl Share {
         &self.bounds.limits
     }
 
-    /// So many bytes are kept now, of which [`SMALL`] are free. Returns whether there is room for them; when there is not, they are to be given up.
+    /// So many bytes are kept now, of which `SMALL` are free. Returns whether there is room for them; when there is not, they are to be given up.
     #[must_use = "past the limit the bytes have to go"]
     pub fn hold(&mut self, bytes: usize) -> bool {
         let (before, now) = (self.bytes, bytes.saturating_sub(SMALL) as u64);
