@@ -387,8 +387,9 @@ impl World {
             self.server.tick(self.now);
             self.hear();
         }
-        // what hangs in the hands of one that waits itself is ended by it
+        // what hangs in the hands of one that waits itself is ended by it, and not as the end of half a packet that it has sent
         for at in 0..CONNS {
+            self.conns[at].buffer.clear();
             let load = self.server.worker_load(self.conns[at].id);
             let load = load.expect("it is connected");
             for job in load.jobs {
