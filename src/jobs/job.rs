@@ -139,12 +139,7 @@ impl Jobs {
         let job = self.slots.remove(key as usize);
         self.bytes -= job.bytes();
         self.numbers.remove(job.number);
-        if !job.unique.is_empty() {
-            let hash = hash_of(&self.hash, job.function, job.sameness());
-            if let Ok(entry) = self.by_unique.find_entry(hash, |&other| other == key) {
-                entry.remove();
-            }
-        }
+        unfile(&mut self.by_unique, &self.hash, key, &job);
         if self.slots.is_empty() && self.slots.capacity() > KEEP {
             self.slots.shrink_to_fit();
             self.numbers.shrink();
@@ -180,15 +175,8 @@ impl Jobs {
 
     /// Takes its unique from a job, so that no later submission joins it.
     pub(super) fn make_unlike_any(&mut self, key: JobKey) {
-        let job = &self.slots[key as usize];
-        if job.unique.is_empty() {
-            return;
-        }
-        let hash = hash_of(&self.hash, job.function, job.sameness());
-        if let Ok(entry) = self.by_unique.find_entry(hash, |&other| other == key) {
-            entry.remove();
-        }
         let job = &mut self.slots[key as usize];
+        unfile(&mut self.by_unique, &self.hash, key, job);
         self.bytes -= job.unique.len() as u64;
         job.unique = Box::default();
     }
@@ -210,6 +198,18 @@ impl Jobs {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (JobKey, &Job)> {
         self.slots.iter().map(|(key, job)| (key as JobKey, job))
+    }
+}
+
+/// Takes a job out of the index of uniques, if it is in it.
+fn unfile(by_unique: &mut HashTable<JobKey>, state: &SeedableRandomState, key: JobKey, job: &Job) {
+    if !job.unique.is_empty()
+        && let Ok(entry) = by_unique
+            .find_entry(hash_of(state, job.function, job.sameness()), |&other| {
+                other == key
+            })
+    {
+        entry.remove();
     }
 }
 

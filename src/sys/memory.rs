@@ -1,7 +1,7 @@
 //! How much memory there is for us.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Bytes: the machine's memory, or the limit of a control group that we are in where that is less, cgroups(7), `memory.max`.
 pub fn limit() -> u64 {
@@ -9,14 +9,29 @@ pub fn limit() -> u64 {
         system.refresh_memory();
         system.total_memory()
     });
+    limited_groups()
+        .map(|(_, limit)| limit)
+        .fold(total, u64::min)
+}
+
+/// The control groups with a limit on memory that we are in, the innermost first: the folder of each, and its limit in bytes.
+pub(super) fn limited_groups() -> impl Iterator<Item = (PathBuf, u64)> {
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let group = groups.lines().find_map(|line| line.strip_prefix("0::/"));
     let root = Path::new("/sys/fs/cgroup");
     let own = root.join(group.unwrap_or_default());
-    own.ancestors()
+    let folders: Vec<PathBuf> = own
+        .ancestors()
         .take_while(|group| group.starts_with(root))
-        .filter_map(|group| fs::read_to_string(group.join("memory.max")).ok())
-        // "max" is none
-        .filter_map(|limit| limit.trim().parse().ok())
-        .fold(total, u64::min)
+        .map(Path::to_owned)
+        .collect();
+    folders.into_iter().filter_map(|group| {
+        let limit = number(&group.join("memory.max"))?;
+        Some((group, limit))
+    })
+}
+
+/// A file of one number. "max" is none.
+pub(super) fn number(path: &Path) -> Option<u64> {
+    fs::read_to_string(path).ok()?.trim().parse().ok()
 }

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::memory::{limited_groups, number};
+
 /// How the machine is; `None` for what the system does not tell.
 #[derive(Clone, Copy, Debug)]
 pub struct Reading {
@@ -29,15 +31,7 @@ pub struct Gauge {
 impl Gauge {
     /// Looks for where to read.
     pub fn new() -> Gauge {
-        let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-        let group = groups.lines().find_map(|line| line.strip_prefix("0::/"));
-        let root = Path::new("/sys/fs/cgroup");
-        let own = root.join(group.unwrap_or_default());
-        let group = own
-            .ancestors()
-            .take_while(|group| group.starts_with(root))
-            .find(|group| number(&group.join("memory.max")).is_some())
-            .map(Path::to_owned);
+        let group = limited_groups().next().map(|(folder, _)| folder);
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Gauge {
             group,
@@ -97,11 +91,6 @@ fn limits(group: &Path) -> Option<(u64, u64)> {
         .and_then(|bytes| bytes.parse().ok())
         .unwrap_or(0);
     Some((limit, used.saturating_sub(cache)))
-}
-
-/// "max" is none.
-fn number(path: &Path) -> Option<u64> {
-    fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
 /// `some avg10` of a pressure file.
