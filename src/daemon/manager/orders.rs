@@ -1,0 +1,122 @@
+//! What the operator asks for over the control socket.
+
+use super::*;
+
+impl Manager {
+    pub(super) fn control(&mut self, control: Control) {
+        match control {
+            Control::Status(reply) => self.status(reply),
+            Control::Plan { file, reply } => answer(reply, self.plan(file.as_deref())),
+            Control::Reload(reply) => {
+                let result = self.reload();
+                answer(reply, result);
+            }
+            Control::Scale {
+                pool,
+                min,
+                max,
+                reply,
+            } => {
+                let done = match min == max {
+                    true => format!(
+                        "{pool}: kept at {min} until the file changes it, or `gearpool start {pool}`"
+                    ),
+                    false => format!(
+                        "{pool}: kept between {min} and {max} until the file changes it, or `gearpool start {pool}`"
+                    ),
+                };
+                self.order(
+                    Event::Scale {
+                        pool: pool.clone(),
+                        min,
+                        max,
+                    },
+                    &pool,
+                    done,
+                    reply,
+                );
+            }
+            Control::Start { pool, reply } => {
+                let done = format!("{pool}: as the file says");
+                self.order(Event::Start { pool: pool.clone() }, &pool, done, reply);
+            }
+            Control::Stop { pool, reply } => {
+                let done = format!("{pool}: stopping; running jobs are finished first");
+                self.order(Event::Stop { pool: pool.clone() }, &pool, done, reply);
+            }
+            Control::Restart { pool, slot, reply } => {
+                let done = match slot {
+                    None => format!(
+                        "{pool}: restarting one process after the other, each when its job is done"
+                    ),
+                    Some(Slot(slot)) => format!("{pool}/{slot}: restarting when its job is done"),
+                };
+                if let Some(slot) = slot
+                    && !self
+                        .crew
+                        .iter()
+                        .any(|(_, member)| member.pool.name == pool && member.slot == slot)
+                {
+                    return answer(
+                        reply,
+                        Err(format!(
+                            "there is no process {pool}/{}; `gearpool status {pool}` lists them",
+                            slot.0
+                        )),
+                    );
+                }
+                self.order(
+                    Event::Restart {
+                        pool: pool.clone(),
+                        slot,
+                    },
+                    &pool,
+                    done,
+                    reply,
+                );
+            }
+            Control::ShutDown { how, reply } => {
+                self.shut_down(how);
+                answer(reply, Ok("shutting down".to_owned()));
+            }
+        }
+    }
+
+    /// Passes an order to the supervisor, if there is such a pool.
+    pub(super) fn order(&mut self, event: Event, pool: &str, done: String, reply: Reply) {
+        let pools = self.pools();
+        if !pools.iter().any(|known| known.name == pool) {
+            let names: Vec<_> = pools.iter().map(|pool| pool.name.as_str()).collect();
+            let known = match names.is_empty() {
+                true => "this gearpool has no pools".to_owned(),
+                false => format!("there are {}", names.join(", ")),
+            };
+            return answer(reply, Err(format!("there is no pool {pool:?}; {known}")));
+        }
+        tracing::info!("{done}");
+        self.sample_first();
+        self.events.push_back(event);
+        answer(reply, Ok(done));
+    }
+
+    pub(super) fn status(&mut self, reply: oneshot::Sender<crate::status::Status>) {
+        // the answer includes what this very call has been told of
+        self.work_off();
+        let sources = Sources {
+            hub: &self.parts.hub,
+            crew: &self.crew,
+            file: self.parts.file.as_ref(),
+            logs: &self.parts.logs,
+            is_shutting_down: self.ending.is_some(),
+        };
+        let pools = self.supervisor.view(self.parts.hub.now());
+        let status = self.parts.snapshooter.take(&sources, pools);
+        // whoever asked may have gone
+        let _ = reply.send(status);
+    }
+}
+
+pub(super) fn answer(reply: Reply, answer: Result<String, String>) {
+    // whoever asked may have gone
+    let _ = reply.send(answer);
+}

@@ -1,0 +1,106 @@
+//! The configuration file: what putting it in force changes.
+
+use super::*;
+
+impl Manager {
+    pub(super) fn configure(&mut self) {
+        if let Some(file) = &self.parts.file {
+            self.events
+                .push_back(Event::Configured(file.pools().to_vec(), file.caps()));
+            self.sample_soon();
+        }
+    }
+
+    pub(super) fn reload(&mut self) -> Result<String, String> {
+        let renewed = self.parts.pem_files.as_ref().map(tls::server).transpose();
+        let renewed = renewed.map_err(|problems| {
+            let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
+            for line in &lines {
+                tracing::error!("{line}");
+            }
+            tracing::error!("TLS goes on with what it had");
+            lines.join("\n")
+        })?;
+        let shown = renewed.map(|identity| self.show(identity).unwrap_or_else(nothing));
+        if let Some(line) = &shown {
+            tracing::info!("certificates: {line}");
+        }
+        match &mut self.parts.file {
+            Some(file) => {
+                let reading = file.read();
+                self.apply(reading)
+            }
+            None => shown.ok_or_else(|| {
+                "this gearpool was started without a configuration file; start it with -c FILE"
+                    .to_owned()
+            }),
+        }
+    }
+
+    /// Shows a certificate to whoever connects from now on. Returns what there is to say about it.
+    pub(super) fn show(&self, identity: Identity) -> Option<String> {
+        let is_new = self.parts.certificates.replace(identity);
+        is_new.then(|| "new connections get what is in the certificate's files now".to_owned())
+    }
+
+    pub(super) fn apply(&mut self, reading: Reading) -> Result<String, String> {
+        match reading {
+            Reading::Same => Ok("nothing has changed".to_owned()),
+            Reading::New { plan, later, tls } => {
+                self.sample_first();
+                self.configure();
+                let mut lines: Vec<_> = changes(&plan).lines().map(str::to_owned).collect();
+                // flags win over the file for as long as the daemon runs
+                if let (None, Some(identity)) = (&self.parts.pem_files, tls) {
+                    lines.extend(self.show(identity));
+                }
+                lines.extend(later.iter().map(|key| {
+                    format!("{key} has changed; it takes effect when gearpool is started again")
+                }));
+                if lines.is_empty() {
+                    lines.push(nothing());
+                }
+                for line in &lines {
+                    tracing::info!("configuration: {line}");
+                }
+                Ok(lines.join("\n"))
+            }
+            Reading::Wrong(error) => {
+                for line in error.lines() {
+                    tracing::error!("{line}");
+                }
+                tracing::error!("the configuration file is wrong; the old one stays in force");
+                Err(error)
+            }
+        }
+    }
+
+    /// What putting a file in force would change.
+    pub(super) fn plan(&self, file: Option<&Path>) -> Result<String, String> {
+        let own = self.parts.file.as_ref().map(ConfigFile::path);
+        let Some(path) = file.or(own) else {
+            return Err("this gearpool was started without a configuration file".to_owned());
+        };
+        let read = file::read(path).map_err(|error| error.to_string())?;
+        let proposed: Vec<_> = read.config.pools.into_values().map(Arc::new).collect();
+        Ok(changes(&Plan::between(self.pools(), &proposed)))
+    }
+
+    /// The pools that are in force.
+    pub(super) fn pools(&self) -> &[Arc<Pool>] {
+        let file = self.parts.file.as_ref();
+        file.map(ConfigFile::pools).unwrap_or_default()
+    }
+}
+
+pub(super) fn nothing() -> String {
+    "nothing to change".to_owned()
+}
+
+/// A plan's lines. None for no changes: what that is called is for the one who asks.
+pub(super) fn changes(plan: &Plan) -> String {
+    match plan.is_empty() {
+        true => String::new(),
+        false => plan.to_string(),
+    }
+}

@@ -1,0 +1,72 @@
+//! Looking at the job server for the supervisor.
+
+use super::*;
+
+impl Manager {
+    pub(super) fn sample_soon(&mut self) {
+        if self.parts.file.is_some() {
+            let earliest = (self.sampled + SAMPLE_LEAST).max(self.parts.hub.now());
+            self.sample_at = Some(self.sample_at.map_or(earliest, |at| at.min(earliest)));
+        }
+    }
+
+    /// Looks at the job server before an event at which the supervisor chooses processes to drain: with an old sample it would take
+    /// a busy one for idle, and all else would wait for that one's job.
+    pub(super) fn sample_first(&mut self) {
+        let now = self.parts.hub.now();
+        if now.since(self.sampled) >= SAMPLE_LEAST {
+            self.sample(now);
+        }
+    }
+
+    /// Looks at the job server for the supervisor.
+    pub(super) fn sample(&mut self, now: Time) {
+        self.sampled = now;
+        self.parts.hub.hear_demand();
+        let pools = self.pools();
+        let (functions, occupations) = self.parts.hub.with(|server, now| {
+            let of = |conn: &ConnId| server.occupation(*conn);
+            let occupations: Vec<_> = self
+                .crew
+                .iter()
+                .map(|(proc, member)| {
+                    (
+                        proc,
+                        member,
+                        member.conns.iter().filter_map(of).collect::<Vec<_>>(),
+                    )
+                })
+                .collect();
+            let names = pools.iter().flat_map(|pool| &pool.functions);
+            let functions = server.function_loads_of(now, names.map(String::as_str));
+            (functions, occupations)
+        });
+        let mut loads = demand::loads(pools, &functions, |pool| self.supervisor.weight(&pool.name));
+        let places: HashMap<_, _> = (0..)
+            .zip(pools)
+            .map(|(place, pool)| (pool.name.as_str(), place))
+            .collect();
+        for (proc, member, occupations) in occupations {
+            let Some(idle_since) = occupations.iter().map(|it| it.idle_since).max() else {
+                continue;
+            };
+            let Some(load) = places
+                .get(member.pool.name.as_str())
+                .and_then(|&place: &usize| loads.get_mut(place))
+            else {
+                continue;
+            };
+            load.processes.push(ProcLoad {
+                proc,
+                busy_since: occupations.iter().filter_map(|it| it.busy_since).min(),
+                idle_since,
+                jobs_done: occupations.iter().map(|it| it.jobs_done).sum(),
+            });
+        }
+        self.gauge(now, &mut loads);
+        let waits = loads.iter().any(|load| load.queued > 0);
+        self.sample_at =
+            (!loads.is_empty()).then(|| now + if waits { SAMPLE_BUSY } else { SAMPLE_IDLE });
+        self.events.push_back(Event::Sampled(loads));
+    }
+}
