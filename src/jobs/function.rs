@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use foldhash::SharedSeed;
 use foldhash::fast::SeedableRandomState;
+use serde::{Deserialize, Serialize};
 use slab::Slab;
 
 use super::conn::ConnKey;
@@ -16,7 +17,7 @@ use crate::proto::Priority;
 pub const MAX_FUNCTIONS: usize = 100_000;
 
 /// A queue of jobs; the links are in the jobs, so that one can leave from the middle.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) struct Lane {
     head: JobKey,
     tail: JobKey,
@@ -34,8 +35,9 @@ impl Default for Lane {
 }
 
 /// One function.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Function {
+    #[serde(with = "serde_bytes")]
     pub(super) name: Box<[u8]>,
     lanes: [Lane; 3],
     pub(super) running: u64,
@@ -148,10 +150,20 @@ pub(super) enum DropError {
 }
 
 /// All functions that were ever named and not dropped: `status` lists a function from the first time that somebody speaks of it.
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Functions {
     all: Slab<Function>,
+    /// Made anew where it comes out of a [`State`](super::State).
+    #[serde(skip, default = "unfiled")]
     by_name: HashMap<Box<[u8]>, u32, SeedableRandomState>,
+}
+
+/// No name is known, and the seed is as good as any.
+fn unfiled() -> HashMap<Box<[u8]>, u32, SeedableRandomState> {
+    HashMap::with_hasher(SeedableRandomState::with_seed(
+        0,
+        SharedSeed::global_fixed(),
+    ))
 }
 
 impl Functions {
@@ -161,6 +173,18 @@ impl Functions {
             all: Slab::new(),
             by_name: HashMap::with_hasher(hash),
         }
+    }
+
+    /// These, with their index by name: a seed is not handed on.
+    pub(super) fn filed(self, seed: u64) -> Functions {
+        let mut filed = Functions::new(seed);
+        let names = self
+            .all
+            .iter()
+            .map(|(key, it)| (it.name.clone(), key as u32));
+        filed.by_name.extend(names);
+        filed.all = self.all;
+        filed
     }
 
     /// The function with this name, made when it is new; `None` when there are [`MAX_FUNCTIONS`] others.

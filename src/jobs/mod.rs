@@ -7,7 +7,7 @@
 //! that SUBMIT_JOB_SCHED means; `work` is a job's way through a worker's hands;
 //! [`wake`] is who sleeps and who is woken; `text` and `listing` are what operators ask; `job`, `numbers`, `function` and [`conn`] are
 //! the tables; [`outbox`] is the output; [`load`] is
-//! the snapshot.
+//! the snapshot, and `state` all of it, for another one to go on with.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
@@ -21,6 +21,7 @@ pub mod load;
 mod numbers;
 pub mod outbox;
 pub mod server;
+mod state;
 mod submit;
 mod text;
 mod waits;
@@ -31,4 +32,5 @@ pub use conn::{ConnId, MAX_ABILITIES, Reach};
 pub use function::MAX_FUNCTIONS;
 pub use outbox::{Edge, Mark, Notice, Outbox};
 pub use server::{JobServer, MAX_CLIENT_ID, MAX_FUNCTION, MAX_UNIQUE, Newcomers, Options, Peer};
+pub use state::State;
 pub use submit::MAX_WAITING;
