@@ -38,6 +38,7 @@ use gearpool::pools::view::{PoolState, ProcessState};
 use gearpool::pools::{Event, ProcId, Stop};
 use gearpool::time::Time;
 use manager::Tidings;
+use random::Random;
 use world::{Happening, World};
 
 /// How many seeds are tried when nothing else is said.
@@ -56,6 +57,7 @@ struct Played {
     jobs: u64,
     cancelled: u64,
     processes: u64,
+    upgrades: u64,
 }
 
 /// Whether the operator cancels jobs.
@@ -103,6 +105,13 @@ fn play(seed: u64, cancels: Cancels, is_traced: bool) -> Played {
             world.later(after, Happening::Cancel);
         }
     }
+    if seed % 3 == 1 {
+        let mut upgrades = Random::new(seed << 32);
+        for _ in 0..8 {
+            let after = upgrades.millis(0, FAULTS.as_millis() as u64);
+            world.later(after, Happening::Upgrade);
+        }
+    }
     world.run(Time::new(FAULTS));
     if world.random.percent(70) {
         settle(&mut world);
@@ -113,6 +122,7 @@ fn play(seed: u64, cancels: Cancels, is_traced: bool) -> Played {
         jobs: world.ledger.count_ended(),
         cancelled: world.ledger.count_cancelled(),
         processes: world.ever.len() as u64,
+        upgrades: world.upgrades,
     }
 }
 
@@ -196,6 +206,7 @@ fn play_all(seeds: u64) -> Played {
                             all.jobs += one.jobs;
                             all.cancelled += one.cancelled;
                             all.processes += one.processes;
+                            all.upgrades += one.upgrades;
                         }
                         Err(_) => {
                             eprintln!("the seed is {seed}");
@@ -246,8 +257,8 @@ fn seeds() {
     let seeds = from_environment("GEARPOOL_SIM_SEEDS").unwrap_or(SEEDS);
     let played = play_all(seeds);
     println!(
-        "{seeds} seeds: {} steps, {} jobs, {} cancelled, {} processes",
-        played.steps, played.jobs, played.cancelled, played.processes
+        "{seeds} seeds: {} steps, {} jobs, {} cancelled, {} processes, {} upgrades",
+        played.steps, played.jobs, played.cancelled, played.processes, played.upgrades
     );
     // a world in which nothing happens proves nothing
     assert!(played.steps > 1000 * seeds, "{} steps", played.steps);
@@ -262,4 +273,5 @@ fn seeds() {
         "{} processes",
         played.processes
     );
+    assert!(played.upgrades > 2 * seeds, "{} upgrades", played.upgrades);
 }

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
 
 use super::address::Address;
 use super::command::fill;
@@ -100,7 +101,7 @@ pub struct PemPlaces {
 }
 
 /// One entry of `functions:`, a pool of processes of one command.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Pool {
     /// The key.
     pub name: String,
@@ -149,7 +150,7 @@ pub struct Pool {
 }
 
 /// What a pool starts. `{pool}` and `{slot}` are still in the words: they are filled in when a process is started.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
     /// `cmd`: a worker, executed directly.
     Exec(Vec<String>),
@@ -162,7 +163,7 @@ pub enum Command {
 }
 
 /// When a process that ended by itself is started again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Restart {
     /// Whatever its exit status.
     Always,
@@ -173,7 +174,7 @@ pub enum Restart {
 }
 
 /// A signal that may ask a process to stop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the signals' own names, signal(7)")]
 pub enum Signal {
     Hup,
@@ -231,7 +232,7 @@ impl FromStr for Signal {
 pub struct NoSignal;
 
 /// setrlimit(2), soft and hard alike; `None` leaves what the daemon has.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// RLIMIT_NOFILE, descriptors.
     pub nofile: Option<u64>,
@@ -246,7 +247,7 @@ pub struct Limits {
 }
 
 /// When a pool grows and shrinks.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scale {
     /// `scale: off`: it has `min` processes, whatever waits.
     pub off: bool,
@@ -261,7 +262,7 @@ pub struct Scale {
 }
 
 /// A pool's log files.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Log {
     /// Where a slot's output goes: a path with `{pool}` and `{slot}` in it, absolute or relative to the file. `None` is
     /// `<log_dir>/<pool>/<slot>.log`.
@@ -283,7 +284,7 @@ pub struct Log {
 }
 
 /// Where a pool's standard error goes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Stderr {
     /// Into the file of its standard output, in the order written.
     #[default]
@@ -295,7 +296,7 @@ pub enum Stderr {
 }
 
 /// What a line of a log looks like.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LogFormat {
     /// As the worker wrote it.
     #[default]

@@ -15,6 +15,8 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::event::{
     Action, ExitStatus, Level, PoolLoad, Pressure, ProcId, ProcLoad, Slot, Stop, Tell,
 };
@@ -72,21 +74,21 @@ impl Ending {
 }
 
 /// Whether the file still has the pool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Place {
     InFile,
     Removed,
 }
 
 /// What an operator has set.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct ByHand {
     bounds: Option<(u32, u32)>,
     stopped: bool,
 }
 
 /// The processes, counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Counts {
     /// All that have not ended.
     pub(super) live: u32,
@@ -111,7 +113,7 @@ pub(super) struct Counts {
 }
 
 /// One pool and its processes.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Crew {
     pool: Arc<Pool>,
     place: Place,
@@ -154,7 +156,7 @@ pub(super) struct Crew {
 }
 
 /// A change of the target.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Decision {
     at: Time,
     from: u32,
@@ -163,14 +165,14 @@ struct Decision {
 }
 
 /// What a pool may have of a machine that has not enough for all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Share {
     pub(super) n: u32,
     pub(super) of: u32,
 }
 
 /// What a pool waits for before it starts what it wants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Waiting {
     Nothing,
     /// Others that are starting.

@@ -3,21 +3,21 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::config::{Pool, Signal};
 use crate::time::Time;
 
 /// One process, never used twice in the daemon's life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ProcId(pub u64);
 
 /// A process's place in its pool, from 1. No two live processes of a pool have the same.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Slot(pub u32);
 
 /// How a process ended, wait(2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ExitStatus {
     /// With this exit code.
     Code(i32),
@@ -74,7 +74,7 @@ pub enum Event {
 }
 
 /// How the daemon ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Stop {
     /// Running jobs may finish within their pool's `stop_timeout`, then `stop_signal`, then KILL.
     Gracefully,
@@ -85,7 +85,7 @@ pub enum Stop {
 }
 
 /// Limits over all pools.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Caps {
     /// `server.max_processes`.
     pub max_processes: Option<u32>,
@@ -124,7 +124,7 @@ impl PoolLoad {
 }
 
 /// How the machine is: what keeps pools from growing.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Pressure {
     /// Per cent of the last ten seconds in which something waited for a processor: PSI, `some avg10`.
     pub cpu: Option<f64>,
@@ -139,7 +139,7 @@ pub struct Pressure {
 }
 
 /// A process as the job server sees it.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ProcLoad {
     /// The process.
     pub proc: ProcId,

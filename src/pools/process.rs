@@ -10,6 +10,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::event::{Action, ProcId, ProcLoad, Slot};
 use super::view::{ProcessState, ProcessView};
 use crate::config::{Pool, Signal};
@@ -23,7 +25,7 @@ pub(super) const DISCONNECT_AFTER: Duration = Duration::from_millis(500);
 pub(super) const HEALTHY_AFTER: Duration = Duration::from_secs(1);
 
 /// Why a process leaves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Why {
     /// Fewer are wanted.
     ScaleDown,
@@ -66,7 +68,7 @@ impl Why {
 }
 
 /// Where a process is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Phase {
     /// Asked for, has not registered.
     Starting,
@@ -93,7 +95,7 @@ pub(super) enum Phase {
 }
 
 /// One process.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Process {
     pub(super) proc: ProcId,
     pub(super) slot: Slot,

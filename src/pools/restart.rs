@@ -9,6 +9,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::jitter::Jitter;
 use crate::time::Time;
 
@@ -29,7 +31,7 @@ pub(super) enum Death {
 }
 
 /// A pool's record of young deaths.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Restarts {
     in_a_row: u32,
     /// How many of those had registered.

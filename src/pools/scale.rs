@@ -12,6 +12,8 @@ mod past;
 use std::fmt;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 pub(super) use past::{Past, Reserve, Wishes};
 
 /// While nothing is known of the service time, at most so many are starting at once, or as many as are up, if that is more.
@@ -55,14 +57,14 @@ pub(super) struct Demand {
 }
 
 /// How many, and why.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Target {
     pub(super) n: u32,
     pub(super) reason: Reason,
 }
 
 /// Why a pool should have the number that it should have.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) enum Reason {
     /// `min` covers the need.
     AtMin,

@@ -7,6 +7,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::crew::{Crew, Daemon, Ending, Need, Share, Turn, Waiting};
 use super::event::{Action, Caps, Event, PoolLoad, Pressure, ProcId, Stop};
 use super::jitter::Jitter;
@@ -19,7 +21,7 @@ use crate::time::Time;
 const STARTING_AT_ONCE: u32 = 16;
 
 /// The supervision of all pools.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Supervisor {
     jitter: Jitter,
     caps: Caps,

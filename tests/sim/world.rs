@@ -50,6 +50,8 @@ pub(crate) enum Happening {
     Operator,
     /// The operator cancels a job.
     Cancel,
+    /// Another daemon goes on where this one stopped.
+    Upgrade,
     /// Orders that reach the manager together.
     Orders(Vec<Event>),
 }
@@ -82,6 +84,7 @@ pub(crate) struct World {
     pub(crate) now: Time,
     line: BTreeMap<(Time, u64), Happening>,
     number: u64,
+    options: Options,
     pub(crate) server: JobServer,
     pub(crate) streams: BTreeMap<ConnId, Stream>,
     pub(crate) ledger: Ledger,
@@ -100,6 +103,7 @@ pub(crate) struct World {
     /// Peers do also what no library does. Other seeds play as they did when those with a name were found.
     pub(crate) is_wild: bool,
     pub(crate) steps: u64,
+    pub(crate) upgrades: u64,
 }
 
 impl World {
@@ -113,7 +117,8 @@ impl World {
         };
         World {
             ledger: Ledger::new(options.job_retries),
-            server: JobServer::new(options),
+            server: JobServer::new(options.clone()),
+            options,
             manager: Manager::new(random.next()),
             random,
             cancels: Random::new(!seed),
@@ -134,6 +139,7 @@ impl World {
             is_traced,
             is_wild: matches!(seed % 5, 0 | 2),
             steps: 0,
+            upgrades: 0,
         }
     }
 
@@ -190,6 +196,18 @@ impl World {
         self.now = self.now.max(until);
     }
 
+    /// Both machines are written, and read by those that take their places.
+    fn upgrade(&mut self) {
+        trace!(self, "upgrade");
+        let both = (self.server.state(), &self.manager.supervisor);
+        let state = rmp_serde::to_vec_named(&both).expect("it is written");
+        let (server, supervisor) = rmp_serde::from_slice(&state).expect("it is read");
+        self.server = JobServer::restore(server, self.options.clone());
+        self.manager.supervisor = supervisor;
+        self.server.assert_invariants();
+        self.upgrades += 1;
+    }
+
     fn happen(&mut self, happening: Happening) {
         match happening {
             Happening::Up(conn, bytes) => self.server_reads(conn, &bytes),
@@ -210,6 +228,7 @@ impl World {
             Happening::Client(client, deed) => self.client_does(client, deed),
             Happening::Operator => self.operate(),
             Happening::Cancel => self.cancel(),
+            Happening::Upgrade => self.upgrade(),
             Happening::Orders(orders) => {
                 for order in orders {
                     self.tidings(Tidings::Order(order));

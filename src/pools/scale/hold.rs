@@ -4,10 +4,12 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::time::Time;
 
 /// The highest of the numbers that were in force in a window.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Peaks {
     /// The needs of the window that no later need has reached, falling: each until when it held, and the number. The last one holds
     /// still.
@@ -64,7 +66,7 @@ const SHORTEST: Duration = Duration::from_secs(5);
 ///
 /// When the need falls below a number and later reaches it again, the time between is exactly how long a process kept for it would
 /// have idled. A hold costs the idling that it allows, and one start for each gap that is longer.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Rhythm {
     level: u32,
     fell: BTreeMap<u32, Time>,

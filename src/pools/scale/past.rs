@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::erlang::{Traffic, staff};
 use super::hold::{Peaks, Rhythm};
 use super::target_wait;
@@ -22,7 +24,7 @@ fn decay(past: f64, constant: f64) -> f64 {
 }
 
 /// Arrivals and time, both decaying alike, so that their quotient is the rate lately.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 struct Rate {
     events: f64,
     over: f64,
@@ -42,7 +44,7 @@ impl Rate {
 }
 
 /// The processes that Poisson arrivals need, and what that was worked out from.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(in crate::pools) struct Reserve {
     pub(super) n: u32,
     /// Arrivals a second.
@@ -63,7 +65,7 @@ pub(in crate::pools) struct Wishes {
 }
 
 /// What is remembered of a pool.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(in crate::pools) struct Past {
     sampled_at: Option<Time>,
     /// Completions, their busy seconds (of the running jobs too, so far) and the squares of their service times, decaying alike.
