@@ -139,6 +139,7 @@ fn status(state_dir: &Path) -> Status {
             logs_failing: 0,
             logs_dropped: 0,
             shutting_down: false,
+            upgrade: None,
             connections: 3,
         },
         functions: vec![FunctionLoad {

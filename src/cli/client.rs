@@ -26,6 +26,17 @@ use crate::status::Status;
 /// How long the daemon may take to answer. It answers from memory, but a reload reads files.
 const PATIENCE: Duration = Duration::from_secs(15);
 
+/// Instead of an answer.
+const CLOSED: &str = "the daemon closed the connection";
+
+/// What came of an order with which the connection may end.
+pub(super) enum Asked<T> {
+    /// An answer.
+    Answered(T),
+    /// The end of the connection.
+    Cut,
+}
+
 /// Which daemon is meant, when there are several on the machine.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Which daemon")]
@@ -124,33 +135,51 @@ impl Daemon {
         self.request(Method::POST, path, body).await
     }
 
+    /// Gives the order at `path`, with which the connection may end.
+    ///
+    /// # Errors
+    /// Those of [`Daemon::post`].
+    pub(super) async fn ask<T: DeserializeOwned>(&self, path: &str) -> Result<Asked<T>, Failure> {
+        match self.exchange(Method::POST, path, None).await? {
+            Some((code, bytes)) => Ok(Asked::Answered(understood(code, &bytes)?)),
+            None => Ok(Asked::Cut),
+        }
+    }
+
     async fn request<T: DeserializeOwned>(
         &self,
         method: Method,
         path: &str,
         body: Option<serde_json::Value>,
     ) -> Result<T, Failure> {
+        let mut answer = self.exchange(method.clone(), path, body).await?;
+        if answer.is_none() && method == Method::GET {
+            // an upgrade was faster: its new program answers
+            answer = self.exchange(method, path, None).await?;
+        }
+        let (code, bytes) = answer.ok_or_else(|| anyhow!(CLOSED))?;
+        understood(code, &bytes)
+    }
+
+    /// `None` when the daemon closes the connection instead of an answer.
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<serde_json::Value>,
+    ) -> Result<Option<(hyper::StatusCode, Bytes)>, Failure> {
         let path_of_socket = paths::control_socket(&self.state_dir);
         let stream = UnixStream::connect(&path_of_socket).await;
         let stream = stream.map_err(|error| self.unreachable(&error))?;
         let exchange = tokio::time::timeout(PATIENCE, exchange(stream, method, path, body));
-        let (code, bytes) = exchange.await.map_err(|_| {
+        let answer = exchange.await.map_err(|_| {
             let seconds = PATIENCE.as_secs();
             anyhow!(
                 "the daemon at {} has not answered for {seconds} s",
                 path_of_socket.display()
             )
         })??;
-        if !code.is_success() {
-            let refused = serde_json::from_slice::<Refused>(&bytes);
-            let error = refused.map_or_else(
-                |_| format!("the daemon answers {code}"),
-                |refused| refused.error,
-            );
-            return Err(Failure::Failed(anyhow!(error)));
-        }
-        let answer = serde_json::from_slice(&bytes);
-        Ok(answer.context("the daemon's answer is not understood; is it of another version?")?)
+        Ok(answer)
     }
 
     /// Whether root has a daemon's folder, where we have looked in our own. Whether a daemon runs there is not ours to see.
@@ -202,6 +231,20 @@ impl Daemon {
     }
 }
 
+/// What the daemon's answer means.
+fn understood<T: DeserializeOwned>(code: hyper::StatusCode, bytes: &[u8]) -> Result<T, Failure> {
+    if !code.is_success() {
+        let refused = serde_json::from_slice::<Refused>(bytes);
+        let error = refused.map_or_else(
+            |_| format!("the daemon answers {code}"),
+            |refused| refused.error,
+        );
+        return Err(Failure::Failed(anyhow!(error)));
+    }
+    let answer = serde_json::from_slice(bytes);
+    Ok(answer.context("the daemon's answer is not understood; is it of another version?")?)
+}
+
 /// Runs a client's future on this thread.
 ///
 /// # Errors
@@ -234,11 +277,10 @@ async fn exchange(
     method: Method,
     path: &str,
     body: Option<serde_json::Value>,
-) -> anyhow::Result<(hyper::StatusCode, Bytes)> {
-    let context = "the daemon closed the connection";
+) -> anyhow::Result<Option<(hyper::StatusCode, Bytes)>> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
         .await
-        .context(context)?;
+        .context(CLOSED)?;
     let driver = tokio::spawn(connection);
     let mut request = Request::builder()
         .method(method)
@@ -249,16 +291,19 @@ async fn exchange(
     }
     let body = body.map(|body| body.to_string()).unwrap_or_default();
     let request = request.body(Full::new(Bytes::from(body)))?;
-    let answer = sender.send_request(request).await.context(context)?;
+    let answer = match sender.send_request(request).await {
+        Err(error) if error.is_incomplete_message() || error.is_closed() => return Ok(None),
+        answer => answer.context(CLOSED)?,
+    };
     let code = answer.status();
     let bytes = answer
         .into_body()
         .collect()
         .await
-        .context(context)?
+        .context(CLOSED)?
         .to_bytes();
     driver.abort();
-    Ok((code, bytes))
+    Ok(Some((code, bytes)))
 }
 
 /// Other state folders beside this one in which a daemon answers.

@@ -17,6 +17,7 @@ mod ssl;
 mod status;
 mod submit;
 pub mod terminal;
+mod upgrade;
 mod work;
 
 use std::ffi::{OsStr, OsString};
@@ -49,6 +50,7 @@ pub enum Command {
     Stop(control::StopArgs),
     Restart(control::RestartArgs),
     Reload(control::ReloadArgs),
+    Upgrade(upgrade::UpgradeArgs),
     Check(check::CheckArgs),
     Import(import::ImportArgs),
     Submit(submit::SubmitArgs),
@@ -89,6 +91,7 @@ impl Cli {
             Command::Stop(args) => args.run(),
             Command::Restart(args) => args.run(),
             Command::Reload(args) => args.run(),
+            Command::Upgrade(args) => args.run(),
             Command::Check(args) => args.run(),
             Command::Import(args) => args.run(),
             Command::Submit(args) => args.run(),

@@ -13,7 +13,7 @@ use clap::ArgAction;
 
 use self::refused::Refused;
 use super::ssl::SslArgs;
-use super::{Failure, absolute};
+use super::{Failure, absolute, terminal};
 use crate::config::units::parse_size;
 use crate::config::{Address, DEFAULT_PORT, ServerLimits};
 use crate::daemon::listener::{Keepalive, SocketOptions};
@@ -21,7 +21,7 @@ use crate::daemon::log::{LogTarget, Verbosity};
 use crate::daemon::settings::{CoreDumps, Ground, LoadGuard, LoadedFile, Program, Settings};
 use crate::daemon::{self, file, paths};
 use crate::jobs::Options;
-use crate::sys::net;
+use crate::sys::{handover, net};
 
 /// What gearmand falls back to as well, where a port is asked for in the environment.
 const PORT_VARIABLE: &str = "GEARMAND_PORT";
@@ -41,6 +41,7 @@ Examples:
 The file is read again when it changes, on SIGHUP and by `gearpool reload`.
 SIGTERM and Ctrl-C let running jobs finish within their pool's stop_timeout; a second one ends at once.
 SIGUSR1 ends when all running jobs have ended.
+SIGUSR2 is what `gearpool upgrade` does: the program's file, which may be another version, goes on with everything.
 
 All flags of gearmand are taken. A copy of this program or a link to it by the name gearmand takes them with no command before
 them, and has gearmand's defaults: it listens on all addresses and logs to /var/log/gearmand.log.";
@@ -188,9 +189,13 @@ impl ServeArgs {
             Some(file) => self.or(file),
             None => self,
         };
+        let received = handover::received().map(daemon::handover::receive);
         let settings = args.settings()?;
-        if !args.check_args {
-            daemon::run(settings)?;
+        match (received.transpose()?, args.check_args) {
+            (Some(_), true) => _ = terminal::print(&daemon::handover::consent())?,
+            (None, true) => {}
+            (Some(received), false) => daemon::take_over(settings, received)?,
+            (None, false) => daemon::run(settings)?,
         }
         Ok(0)
     }

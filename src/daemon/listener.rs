@@ -2,27 +2,28 @@
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ServerConnection;
+use serde::{Deserialize, Serialize};
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::runtime::Handle;
 
-use super::conn::{ReadHalf, Wire, serve};
-use super::hub::Hub;
+use super::conn::{Begin, ReadHalf, Wire, serve};
+use super::hub::{Arriving, Hub};
 use super::limits::Place;
 use super::pace::said;
-use super::peer::{Origin, Peer, WriteHalf};
+use super::peer::{Origin, Peer, PeerState, WriteHalf};
 use super::tls::{self, Certificates, Shaken};
 use crate::config::Address;
 use crate::jobs;
 use crate::proto::Response;
-use crate::sys::net;
+use crate::sys::{handover, net};
 
 /// How long accepting rests after an error that a new try does not mend, such as no descriptor left.
 const REST: Duration = Duration::from_millis(200);
@@ -73,6 +74,15 @@ pub enum ListenError {
     },
 }
 
+/// A bound socket, for another program to go on with it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct ListenerState {
+    /// What it was bound for.
+    pub(super) listen: Address,
+    /// The socket, by its number.
+    pub(super) descriptor: RawFd,
+}
+
 /// A bound socket.
 pub enum Listener {
     /// TCP, and the address that it has.
@@ -121,6 +131,37 @@ impl Listener {
                     .map_err(|error| refusal(format!("unix:{}", path.display()), error))?;
                 Ok(vec![bound])
             }
+        }
+    }
+
+    /// A socket that the program before this one in this process has bound.
+    ///
+    /// # Errors
+    /// A number that is no such socket's.
+    pub(super) fn adopt(state: &ListenerState) -> io::Result<Listener> {
+        let socket = handover::adopt(state.descriptor)?;
+        Ok(match &state.listen {
+            Address::Unix(path) => Listener::Unix(socket.into(), path.clone()),
+            Address::Tcp(..) | Address::Tls(..) => {
+                let socket = std::net::TcpListener::from(socket);
+                let own = socket.local_addr()?;
+                match state.listen.is_encrypted() {
+                    true => Listener::Tls(socket, own),
+                    false => Listener::Tcp(socket, own),
+                }
+            }
+        })
+    }
+
+    /// What another program needs to go on with it.
+    pub(super) fn state(&self, listen: &Address) -> ListenerState {
+        let descriptor = match self {
+            Listener::Tcp(socket, _) | Listener::Tls(socket, _) => socket.as_raw_fd(),
+            Listener::Unix(socket, _) => socket.as_raw_fd(),
+        };
+        ListenerState {
+            listen: listen.clone(),
+            descriptor,
         }
     }
 
@@ -183,7 +224,8 @@ impl Listener {
                             let hub = Arc::clone(&hub);
                             match wire {
                                 Wire::Plain => {
-                                    next().spawn(serve_plain(hub, stream, remote, place))
+                                    let arriving = hub.arrives();
+                                    next().spawn(serve_plain(hub, stream, remote, place, arriving))
                                 }
                                 Wire::Tls => {
                                     let certificates = Arc::clone(&certificates);
@@ -211,8 +253,8 @@ impl Listener {
                                 continue;
                             };
                             if let Ok(stream) = stream.into_std() {
-                                let hub = Arc::clone(&hub);
-                                next().spawn(serve_unix(hub, stream, place));
+                                let (hub, arriving) = (Arc::clone(&hub), hub.arrives());
+                                next().spawn(serve_unix(hub, stream, place, arriving));
                             }
                         }
                         Err(error) => troubles.rest_after(&error).await,
@@ -281,11 +323,18 @@ impl Troubles {
     }
 }
 
-async fn serve_plain(hub: Arc<Hub>, stream: std::net::TcpStream, remote: SocketAddr, place: Place) {
+async fn serve_plain(
+    hub: Arc<Hub>,
+    stream: std::net::TcpStream,
+    remote: SocketAddr,
+    place: Place,
+    arriving: Arriving,
+) {
     if let Ok(stream) = TcpStream::from_std(stream)
         && let Ok((peer, read)) = meet(&hub, stream, remote, None)
     {
-        serve(hub, peer, read, Wire::Plain, Vec::new(), place).await;
+        drop(arriving);
+        serve(hub, peer, read, Wire::Plain, Begin::Read, place).await;
     }
 }
 
@@ -306,7 +355,8 @@ async fn serve_tls(
     if let Some(Shaken { tls, early }) = tls::accept(&stream, remote, config).await
         && let Ok((peer, read)) = meet(&hub, stream, remote, Some(tls))
     {
-        serve(hub, peer, read, Wire::Tls, early, place).await;
+        *peer.partial() = early;
+        serve(hub, peer, read, Wire::Tls, Begin::Read, place).await;
     }
 }
 
@@ -338,7 +388,12 @@ fn meet(
     Ok((peer, ReadHalf::Tcp(read)))
 }
 
-async fn serve_unix(hub: Arc<Hub>, stream: std::os::unix::net::UnixStream, place: Place) {
+async fn serve_unix(
+    hub: Arc<Hub>,
+    stream: std::os::unix::net::UnixStream,
+    place: Place,
+    arriving: Arriving,
+) {
     let Ok(stream) = UnixStream::from_std(stream) else {
         return;
     };
@@ -364,16 +419,48 @@ async fn serve_unix(hub: Arc<Hub>, stream: std::os::unix::net::UnixStream, place
             hub.bounds().share(),
         ))
     });
+    drop(arriving);
     tracing::debug!(peer = %peer.address, "connected");
-    serve(
-        hub,
-        peer,
-        ReadHalf::Unix(read),
-        Wire::Plain,
-        Vec::new(),
-        place,
-    )
-    .await;
+    let read = ReadHalf::Unix(read);
+    serve(hub, peer, read, Wire::Plain, Begin::Read, place).await;
+}
+
+/// A connection that another program in this process's place has served.
+pub(super) struct Resumed {
+    pub(super) peer: Arc<Peer>,
+    read: ReadHalf,
+    place: Place,
+}
+
+impl Resumed {
+    /// Takes its socket over, on the thread whose runtime this is called in.
+    ///
+    /// # Errors
+    /// A number that is no socket's.
+    pub(super) fn adopt(hub: &Hub, state: PeerState<'_>) -> io::Result<Resumed> {
+        let socket = handover::adopt(state.descriptor)?;
+        let (read, write) = match state.origin {
+            Origin::Tcp { .. } => {
+                let (read, write) = TcpStream::from_std(socket.into())?.into_split();
+                (ReadHalf::Tcp(read), WriteHalf::Tcp(write))
+            }
+            Origin::Unix { .. } => {
+                let (read, write) = UnixStream::from_std(socket.into())?.into_split();
+                (ReadHalf::Unix(read), WriteHalf::Unix(write))
+            }
+        };
+        Ok(Resumed {
+            peer: Arc::new(Peer::resume(state, write, hub.bounds().share())),
+            read,
+            place: hub.bounds().old_place(),
+        })
+    }
+
+    /// Goes on with it.
+    pub(super) async fn serve(self, hub: Arc<Hub>, begin: Begin) {
+        let Resumed { peer, read, place } = self;
+        serve(hub, peer, read, Wire::Plain, begin, place).await;
+    }
 }
 
 fn prepare(stream: &TcpStream, options: SocketOptions) {

@@ -10,24 +10,27 @@ mod orders;
 mod processes;
 mod reload;
 mod sample;
+mod upgrade;
 
 use std::collections::{HashMap, VecDeque};
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
-use super::control::{Control, Reply};
+pub(super) use self::upgrade::Ground;
+use self::upgrade::Upgrade;
+use super::control::{Control, Force, Reply};
 use super::crew::{Crew, MemberService, Registration};
 use super::demand;
 use super::file::{self, ConfigFile, Reading};
 use super::hub::{Hub, Signal as HubSignal};
 use super::log::Log;
-use super::logs::index::Exit;
-use super::logs::{Logs, Marks, Source};
+use super::logs::{Capture, Logs, Marks, Source, index};
 use super::peer::Origin;
 use super::snapshot::{Snapshooter, Sources};
 use super::spawn::Surroundings;
@@ -38,7 +41,7 @@ use crate::pools::{
     Action, Event, ExitStatus, Level, Plan, ProcId, ProcLoad, Slot, Stop, Supervisor, Tell,
 };
 use crate::proto::admin::Ending;
-use crate::sys::child::{self, Child};
+use crate::sys::child::{self, Child, Exit};
 use crate::sys::guardian::Guardian;
 use crate::sys::pressure::Gauge;
 use crate::sys::{peer, signal};
@@ -76,6 +79,10 @@ pub(super) enum Happening {
     Reload,
     /// SIGTERM, SIGINT, SIGUSR1.
     ShutDown(Stop),
+    /// SIGUSR2.
+    Upgrade,
+    /// The program that is to take this one's place has said whether it can: its version, or why not.
+    Consented(Result<String, String>),
     /// A deadline has come.
     Deadline,
 }
@@ -106,6 +113,7 @@ pub(super) struct Parts {
     pub(super) seed: u64,
     /// What tells how the machine is, where that matters.
     pub(super) gauge: Option<Gauge>,
+    pub(super) ground: Ground,
 }
 
 /// The owner of the processes.
@@ -130,6 +138,9 @@ pub(super) struct Manager {
     ending: Option<Stop>,
     /// All processes of ours have ended.
     is_finished: bool,
+    /// How many processes have been reaped and not been heard of yet.
+    reaped: Arc<AtomicUsize>,
+    upgrade: Option<Upgrade>,
 }
 
 impl Manager {
@@ -148,6 +159,8 @@ impl Manager {
             listening: Vec::new(),
             ending: None,
             is_finished: false,
+            reaped: Arc::default(),
+            upgrade: None,
         }
     }
 
@@ -164,6 +177,7 @@ impl Manager {
             self.supervisor.next_deadline(),
             self.sample_at,
             self.read_at,
+            self.upgrades_at(),
         ]
         .into_iter()
         .flatten()
@@ -196,6 +210,8 @@ impl Manager {
                     }
                 }
                 Happening::ShutDown(stop) => self.shut_down(stop),
+                Happening::Upgrade => self.upgrade(Force::No, None),
+                Happening::Consented(answer) => self.consented(answer),
                 Happening::Deadline => {}
             }
         }

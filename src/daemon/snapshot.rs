@@ -13,7 +13,9 @@ use super::logs::Logs;
 use crate::jobs::load::{ConnLoad, RunningJob};
 use crate::pools::ProcId;
 use crate::pools::view::{PoolView, ProcessView};
-use crate::status::{JobStatus, MemberStatus, PoolStatus, ServerStatus, Status, WorkerStatus};
+use crate::status::{
+    JobStatus, MemberStatus, PoolStatus, ServerStatus, Status, UpgradeStatus, WorkerStatus,
+};
 use crate::sys::process;
 use crate::time::Time;
 
@@ -37,6 +39,7 @@ pub(super) struct Snapshooter {
     /// `None` where the system tells nothing of its processes; then nothing is shown of them.
     system: Option<System>,
     readings: HashMap<ProcId, CpuReading>,
+    upgrade: Option<UpgradeStatus>,
 }
 
 /// A process's CPU time at a moment.
@@ -62,7 +65,13 @@ impl Snapshooter {
             log_dir,
             system: System::new().ok(),
             readings: HashMap::new(),
+            upgrade: None,
         }
+    }
+
+    /// This is the upgrade by which this program has come.
+    pub(super) fn upgraded(&mut self, upgrade: UpgradeStatus) {
+        self.upgrade = Some(upgrade);
     }
 
     pub(super) fn take(&mut self, sources: &Sources<'_>, pools: Vec<PoolView>) -> Status {
@@ -117,6 +126,7 @@ impl Snapshooter {
                 logs_dropped: sources.logs.dropped(),
                 shutting_down: sources.is_shutting_down,
                 connections,
+                upgrade: self.upgrade.clone(),
             },
             functions,
             pools,

@@ -7,6 +7,7 @@
 //! | `GET /status` | | [`Status`](crate::status::Status) |
 //! | `GET /plan[?file=PATH]` | | [`Done`], what a reload would change; 422 with all problems of the file |
 //! | `POST /reload` | | [`Done`], 422 with all problems of the file |
+//! | `POST /upgrade[?force=true]` | | none: the connection ends with the program; 409 with why it goes on |
 //! | `POST /pools/{pool}/scale` | [`Bounds`] | [`Done`] |
 //! | `POST /pools/{pool}/start` | | [`Done`] |
 //! | `POST /pools/{pool}/stop` | | [`Done`] |

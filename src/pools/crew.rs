@@ -113,7 +113,7 @@ pub(super) struct Counts {
 }
 
 /// One pool and its processes.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Crew {
     pool: Arc<Pool>,
     place: Place,

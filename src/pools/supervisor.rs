@@ -21,7 +21,7 @@ use crate::time::Time;
 const STARTING_AT_ONCE: u32 = 16;
 
 /// The supervision of all pools.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Supervisor {
     jitter: Jitter,
     caps: Caps,

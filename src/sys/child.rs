@@ -13,7 +13,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 
@@ -21,6 +21,7 @@ use libc::c_int;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::unistd::pipe2;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::user::Ids;
 use super::{net, reason};
@@ -62,15 +63,46 @@ pub struct Child {
 
 /// The end of a process, to be waited for. One that is dropped is still reaped.
 #[derive(Debug)]
-pub struct Exit(tokio::process::Child);
+pub struct Exit(Parent);
+
+/// Who has started it.
+#[derive(Debug)]
+enum Parent {
+    This(tokio::process::Child),
+    /// The program that was in this process before: it is our child as ever, but nothing here knows it.
+    Before(libc::pid_t),
+}
 
 impl Exit {
+    /// The end of a child that the program before this one in this process has started, and not reaped.
+    pub fn inherited(pid: u32) -> Exit {
+        Exit(Parent::Before(pid.cast_signed()))
+    }
+
     /// Waits until the process has ended and has been reaped. Cancel safe.
     ///
     /// # Errors
     /// None are known: the process is this one's child.
     pub async fn wait(&mut self) -> io::Result<ExitStatus> {
-        self.0.wait().await
+        match &mut self.0 {
+            Parent::This(child) => child.wait().await,
+            Parent::Before(pid) => wait_for(*pid).await,
+        }
+    }
+}
+
+/// Looks whenever some child has ended.
+async fn wait_for(pid: libc::pid_t) -> io::Result<ExitStatus> {
+    let mut ended = signal(SignalKind::child())?;
+    loop {
+        let mut status = 0;
+        // SAFETY: it writes one int, to a place that outlives the call.
+        match unsafe { libc::waitpid(pid, &raw mut status, libc::WNOHANG) } {
+            0 => _ = ended.recv().await,
+            -1 if Errno::last() == Errno::EINTR => {}
+            -1 => return Err(io::Error::last_os_error()),
+            _ => return Ok(ExitStatus::from_raw(status)),
+        }
     }
 }
 
@@ -189,7 +221,7 @@ pub fn spawn(spec: &Spec) -> Result<Child, SpawnError> {
         pid,
         output,
         errors,
-        exit: Exit(process),
+        exit: Exit(Parent::This(process)),
     })
 }
 

@@ -16,14 +16,17 @@ use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, PipeWriter, Read, Write};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio, exit};
+use std::process::{Command, Stdio, exit};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::process;
@@ -47,7 +50,7 @@ const FORGET: u32 = 2;
 #[derive(Debug)]
 pub struct Guardian {
     pipe: PipeWriter,
-    process: Child,
+    pid: u32,
 }
 
 impl Guardian {
@@ -82,12 +85,28 @@ impl Guardian {
             command.pre_exec(leave);
         }
         let process = command.spawn()?;
-        Ok(Guardian { pipe, process })
+        Ok(Guardian {
+            pipe,
+            pid: process.id(),
+        })
+    }
+
+    /// A guardian that the program before this one in this process has started, at the other end of its pipe.
+    pub fn adopt(pipe: OwnedFd, pid: u32) -> Guardian {
+        Guardian {
+            pipe: pipe.into(),
+            pid,
+        }
     }
 
     /// Its process id.
     pub fn pid(&self) -> u32 {
-        self.process.id()
+        self.pid
+    }
+
+    /// The number of the pipe's end.
+    pub fn descriptor(&self) -> RawFd {
+        self.pipe.as_raw_fd()
     }
 
     /// A worker was started, `pid` its session.
@@ -112,11 +131,17 @@ impl Guardian {
     /// # Errors
     /// Those of waitpid(2), and `TimedOut` when processes were left that could not be killed.
     pub fn finish(self) -> io::Result<()> {
-        let Guardian { pipe, mut process } = self;
+        let Guardian { pipe, pid } = self;
         drop(pipe);
-        match process.wait()?.success() {
-            true => Ok(()),
-            false => Err(io::Error::new(
+        let ended = loop {
+            match waitpid(Pid::from_raw(pid.cast_signed()), None) {
+                Err(Errno::EINTR) => {}
+                ended => break ended?,
+            }
+        };
+        match ended {
+            WaitStatus::Exited(_, 0) => Ok(()),
+            _ => Err(io::Error::new(
                 io::ErrorKind::TimedOut,
                 "some workers' processes could not be killed",
             )),

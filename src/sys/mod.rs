@@ -4,12 +4,15 @@
 //! daemon's. Nothing here may call `waitpid(-1)`, which would take the exit statuses that tokio waits for.
 //!
 //! [`child`] starts a worker, [`lifetime`] ties any other command to this process, [`signal`] ends it, [`guardian`] ends all of them when the daemon was killed; [`peer`] says which
-//! worker a connection belongs to, by way of [`process`], the system's table of processes; [`pressure`] says how the machine is.
+//! worker a connection belongs to, by way of [`process`], the system's table of processes; [`pressure`] says how the machine is;
+//! [`handover`] puts another program in this process's place.
 
 pub mod background;
 pub mod child;
+pub mod clock;
 pub mod core_dump;
 pub mod guardian;
+pub mod handover;
 pub mod heap;
 pub mod lifetime;
 pub mod lock;

@@ -51,6 +51,30 @@ pub fn kill(pid: u32) {
     }
 }
 
+/// Has the signals that the daemon listens to wait, in this thread and in those that it starts from now on: whatever is between two
+/// programs must not be ended by one.
+pub fn hold() {
+    // the only error is a set that makes no sense
+    let _ = heard().thread_block();
+}
+
+/// Takes them again, in this thread alone, and with them those that have waited.
+pub fn release() {
+    let _ = heard().thread_unblock();
+}
+
+fn heard() -> signal::SigSet {
+    [
+        Number::SIGHUP,
+        Number::SIGINT,
+        Number::SIGTERM,
+        Number::SIGUSR1,
+        Number::SIGUSR2,
+    ]
+    .into_iter()
+    .collect()
+}
+
 /// A signal's name, `SIGKILL`; its number where it has none, as the real-time signals.
 pub fn name(number: i32) -> String {
     match Number::try_from(number) {

@@ -15,7 +15,7 @@
 //! the log, and a new one begins with what is still true, marked as `continued`; a `start` ends every job before it.
 
 use std::fs::{File, OpenOptions};
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 use std::time::SystemTime;
@@ -90,14 +90,37 @@ pub(super) struct Index {
     jobs: Vec<String>,
 }
 
+/// What an index knows of what is in its file, for another program to go on.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct IndexState {
+    is_torn: bool,
+    pid: Option<u32>,
+    jobs: Vec<String>,
+}
+
 impl Index {
     pub(super) fn new(path: PathBuf) -> Index {
+        Index::resumed(path, IndexState::default())
+    }
+
+    /// One that goes on where another stopped.
+    pub(super) fn resumed(path: PathBuf, state: IndexState) -> Index {
+        let IndexState { is_torn, pid, jobs } = state;
         Index {
             path,
             file: None,
-            is_torn: false,
-            pid: None,
-            jobs: Vec::new(),
+            is_torn,
+            pid,
+            jobs,
+        }
+    }
+
+    /// Where it stands.
+    pub(super) fn state(&self) -> IndexState {
+        IndexState {
+            is_torn: self.is_torn,
+            pid: self.pid,
+            jobs: self.jobs.clone(),
         }
     }
 
@@ -106,14 +129,22 @@ impl Index {
         self.jobs.last().map(String::as_str)
     }
 
-    /// Goes on in the file beside a log that now has `size` bytes. An index of what is no longer there is emptied.
-    pub(super) fn open(&mut self, size: u64) {
-        let opened = OpenOptions::new()
+    /// Goes on in the file in which it says already what is true.
+    pub(super) fn go_on(&mut self) {
+        self.file = self.open_file().ok();
+    }
+
+    fn open_file(&self) -> io::Result<File> {
+        OpenOptions::new()
             .append(true)
             .create(true)
             .mode(0o640)
-            .open(&self.path);
-        let emptied = opened.and_then(|file| {
+            .open(&self.path)
+    }
+
+    /// Goes on in the file beside a log that now has `size` bytes. An index of what is no longer there is emptied.
+    pub(super) fn open(&mut self, size: u64) {
+        let emptied = self.open_file().and_then(|file| {
             if size == 0 {
                 file.set_len(0)?;
             }

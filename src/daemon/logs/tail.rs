@@ -1,5 +1,7 @@
 //! The last lines that a process wrote, for whoever asks why it ended.
 
+use serde::{Deserialize, Serialize};
+
 /// How many lines are shown.
 const LINES: usize = 20;
 
@@ -7,8 +9,9 @@ const LINES: usize = 20;
 const KEPT: usize = 16 << 10;
 
 /// The end of a process's output. It never holds more than twice [`KEPT`].
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Tail {
+    #[serde(with = "serde_bytes")]
     bytes: Vec<u8>,
     /// Whether `bytes` begins within a line, perhaps.
     cut: bool,

@@ -75,6 +75,7 @@ impl Manager {
                     reply,
                 );
             }
+            Control::Upgrade { force, reply } => self.upgrade(force, Some(reply)),
             Control::ShutDown { how, reply } => {
                 self.shut_down(how);
                 answer(reply, Ok("shutting down".to_owned()));

@@ -12,7 +12,7 @@ impl Manager {
             pid,
             output,
             errors,
-            mut exit,
+            exit,
         } = match started {
             Ok(child) => child,
             Err(error) => {
@@ -29,10 +29,18 @@ impl Manager {
             output,
             errors,
         });
+        self.wait_for(proc, pid, exit, capture);
+        self.crew.join(proc, Arc::clone(pool), slot, pid);
+        self.events.push_back(Event::Spawned { proc, pid });
+    }
+
+    /// Waits for the end of a process, and for the last of its output.
+    pub(super) fn wait_for(&mut self, proc: ProcId, pid: u32, mut exit: Exit, capture: Capture) {
         self.marks.insert(proc, capture.marks());
-        let happenings = self.parts.happenings.clone();
+        let (happenings, reaped) = (self.parts.happenings.clone(), Arc::clone(&self.reaped));
         tokio::spawn(async move {
             let status = exit.wait().await;
+            reaped.fetch_add(1, Ordering::Relaxed);
             // what the process has left behind in its group goes with it
             let _ = signal::kill_group(pid);
             let status = status.map_or(ExitStatus::Code(-1), |status| status_of(&status));
@@ -44,8 +52,11 @@ impl Manager {
                 last_lines,
             });
         });
-        self.crew.join(proc, Arc::clone(pool), slot, pid);
-        self.events.push_back(Event::Spawned { proc, pid });
+    }
+
+    /// How many processes have been reaped and not been heard of yet.
+    pub(super) fn reaped(&self) -> usize {
+        self.reaped.load(Ordering::Relaxed)
     }
 
     /// Tells the guardian of a new process; a new guardian of all of them, when somebody has killed the old one.
@@ -82,6 +93,7 @@ impl Manager {
     }
 
     pub(super) fn exited(&mut self, proc: ProcId, status: ExitStatus, last_lines: Vec<String>) {
+        self.reaped.fetch_sub(1, Ordering::Relaxed);
         self.marks.remove(&proc);
         if let Some(member) = self.crew.leave(proc)
             && let Some(guardian) = &self.parts.guardian
@@ -136,13 +148,13 @@ pub(super) fn status_of(status: &std::process::ExitStatus) -> ExitStatus {
 }
 
 /// As the index of a log says it.
-pub(super) fn exit_of(status: ExitStatus) -> Exit {
+pub(super) fn exit_of(status: ExitStatus) -> index::Exit {
     match status {
-        ExitStatus::Code(status) => Exit {
+        ExitStatus::Code(status) => index::Exit {
             status: Some(status),
             signal: None,
         },
-        ExitStatus::Signal(number) => Exit {
+        ExitStatus::Signal(number) => index::Exit {
             status: None,
             signal: Some(signal::name(number)),
         },

@@ -36,6 +36,7 @@ fn empty() -> Status {
             logs_failing: 0,
             logs_dropped: 0,
             shutting_down: false,
+            upgrade: None,
             connections: 0,
         },
         functions: Vec::new(),
