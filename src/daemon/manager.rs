@@ -141,6 +141,8 @@ pub(super) struct Manager {
     /// How many processes have been reaped and not been heard of yet.
     reaped: Arc<AtomicUsize>,
     upgrade: Option<Upgrade>,
+    /// When the last order was taken.
+    ordered: Time,
 }
 
 impl Manager {
@@ -161,6 +163,7 @@ impl Manager {
             is_finished: false,
             reaped: Arc::default(),
             upgrade: None,
+            ordered: Time::ZERO,
         }
     }
 

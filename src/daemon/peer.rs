@@ -183,6 +183,11 @@ impl Peer {
         })
     }
 
+    /// Whether it speaks TLS, which does not cross to another program.
+    pub(super) fn speaks_tls(&self) -> bool {
+        self.lock().tls.is_some()
+    }
+
     /// The beginning of a frame whose end has not come yet.
     pub(super) fn partial(&self) -> MutexGuard<'_, Vec<u8>> {
         self.partial.lock().unwrap_or_else(PoisonError::into_inner)

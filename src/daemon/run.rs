@@ -372,7 +372,7 @@ fn serve(
                 if manager.handle(batch.drain(..)) == Flow::End {
                     break;
                 }
-                match inbox.is_empty() && from_hub.is_empty() {
+                match inbox.is_empty() && from_hub.is_empty() && orders.is_empty() {
                     true => manager.execute(stopped),
                     false => manager.look_again("the connections do not come to rest"),
                 }

@@ -4,6 +4,9 @@ use super::*;
 
 impl Manager {
     pub(super) fn control(&mut self, control: Control) {
+        if !matches!(control, Control::Status(_) | Control::Upgrade { .. }) {
+            self.ordered = self.parts.hub.now();
+        }
         match control {
             Control::Status(reply) => self.status(reply),
             Control::Plan { file, reply } => answer(reply, self.plan(file.as_deref())),

@@ -32,6 +32,9 @@ const WAIT: Duration = Duration::from_secs(5);
 /// How soon it is looked for again.
 const AGAIN: Duration = Duration::from_millis(2);
 
+/// How long the answer to an order may be on its way.
+const ANSWER: Duration = Duration::from_millis(20);
+
 /// How long the thread of the logs may take for what it is writing.
 const LOGS_STOP: Duration = Duration::from_secs(2);
 
@@ -108,7 +111,7 @@ impl Manager {
     fn secret(&self, force: Force) -> Option<String> {
         let (known, leaving) = self.parts.hub.peers();
         let all = known.iter().chain(&leaving);
-        let count = all.filter(|peer| peer.to_hand_over().is_none()).count();
+        let count = all.filter(|peer| peer.speaks_tls()).count();
         let connections = if count == 1 {
             "connection speaks"
         } else {
@@ -165,6 +168,9 @@ impl Manager {
         if self.parts.hub.arriving() > 0 || self.reaped() > 0 {
             return self.look_again("connections or processes come and go too fast");
         }
+        if self.parts.hub.now().since(self.ordered) < ANSWER {
+            return self.look_again("there are too many orders");
+        }
         if let Some(refusal) = self.secret(force) {
             return self.give_up(&refusal);
         }
@@ -215,6 +221,9 @@ impl Manager {
         let (known, leaving) = hub.peers();
         let guardian = self.parts.guardian.as_ref();
         let start = clock::number(hub.start())?;
+        // before the hub is locked: a task that has part of a frame locks that first
+        let peers = known.iter().filter_map(|it| it.to_hand_over()).collect();
+        let leaving = leaving.iter().filter_map(|it| it.to_hand_over()).collect();
         hub.look(|server| {
             let state = State {
                 start,
@@ -231,8 +240,8 @@ impl Manager {
                     pid: guardian.pid(),
                 }),
                 server: server.state(),
-                peers: known.iter().filter_map(|it| it.to_hand_over()).collect(),
-                leaving: leaving.iter().filter_map(|it| it.to_hand_over()).collect(),
+                peers,
+                leaving,
                 supervisor: Cow::Borrowed(&self.supervisor),
                 crew: Cow::Borrowed(&self.crew),
                 pipes: pipes.into(),
