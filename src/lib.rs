@@ -41,6 +41,15 @@
 //! marks it ([`daemon::logs::Marks`]) at the byte which the process has written by then, and the log's index says so. The job
 //! server pays a look at a flag for it, and the log's thread is not waited for.
 //!
+//! # The way of an upgrade
+//!
+//! Another program takes over in the same process ([`daemon::handover`]). It is asked first whether it can. Then the connections'
+//! threads and the one of the logs are stopped between two steps of their tasks, so that everything stands still and nothing is half
+//! done: `daemon::quiet`. What they have told is heard, and all that there is, the two machines, what each connection and each pipe is
+//! in the middle of, is written as *one value with a version*; sockets, pipes and the lock are in it by their numbers. The main thread
+//! executes the program, with the signals held back, and it makes everything from the value before the first task goes on
+//! (`daemon::past`). Until that call nothing is given up, and whatever fails, the threads go on. TLS does not cross.
+//!
 //! # Code map, in reading order
 //!
 //! | room | what it is | may import |
@@ -76,11 +85,14 @@
 //!    [`jobs::MAX_CLIENT_ID`], [`daemon::tls::HANDSHAKE_TIMEOUT`], [`tls::wire::MAX_CIPHERTEXT`]; the log's lines about peers are
 //!    paced (`daemon::pace`); a pool's `max`, its log's `max_size`, its restarts' back-off. One peer's turn at the job server is bounded
 //!    too (`daemon::hub`), and a list goes out in pieces ([`jobs::JobServer::go_on`]).
-//! 8. No job waits while somebody who could take it is left asleep ([`jobs::JobServer::assert_invariants`] checks it).
+//! 8. What a state machine, a connection or a pipe remembers crosses with an upgrade: it is serialized with the field that holds it, or
+//!    the field says why not.
+//! 9. No job waits while somebody who could take it is left asleep ([`jobs::JobServer::assert_invariants`] checks it).
 //!
 //! # Threads
 //!
-//! The main thread runs the manager and forks all children, which die with the thread that forked them. `connections-N` each run a
+//! The main thread runs the manager, forks all children, which die with the thread that forked them, takes the signals, and executes the
+//! next program. `connections-N` each run a
 //! runtime of their own; a connection stays on its thread. One thread writes the workers' logs, so that a slow disk slows the workers,
 //! never the job server; another one compresses old ones, behind everything else. `memory` gives back what a long queue has left. The
 //! guardian is a process; a job server without a file has none.

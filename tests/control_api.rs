@@ -99,6 +99,10 @@ async fn manager(mut orders: mpsc::Receiver<Control>, state_dir: std::path::Path
                 let done = format!("{pool} restarts {slot:?}");
                 reply.send(on(&pool, done)).map_err(|_| ())
             }
+            Control::Upgrade { force, reply } => {
+                let error = format!("the new program says no, by force: {force:?}");
+                reply.send(Err(error)).map_err(|_| ())
+            }
             // As a manager does that has ended: the answer never comes.
             Control::ShutDown { .. } => return,
         };
@@ -214,6 +218,18 @@ fn every_answer_has_its_code() {
         ),
         ("GET /nothing", "", 404, refused("there is no such path")),
         (
+            "POST /upgrade",
+            "",
+            409,
+            refused("the new program says no, by force: No"),
+        ),
+        (
+            "POST /upgrade?force=true",
+            "",
+            409,
+            refused("the new program says no, by force: Yes"),
+        ),
+        (
             "POST /reload",
             "",
             422,
@@ -233,6 +249,8 @@ fn every_answer_has_its_code() {
             400,
         ),
         ("POST /pools/fetchURL/restart?slot=x", "", 400),
+        ("POST /upgrade?force=x", "", 400),
+        ("GET /upgrade", "", 405),
         ("POST /pools/fetchURL/restart?slots=3", "", 400),
     ] {
         let (got, answer) = daemon.request(head, body);

@@ -135,12 +135,16 @@ impl Daemon {
         self.request(Method::POST, path, body).await
     }
 
-    /// Gives the order at `path`, with which the connection may end.
+    /// Gives the order at `path`, with which the connection may end, and which may take so long.
     ///
     /// # Errors
     /// Those of [`Daemon::post`].
-    pub(super) async fn ask<T: DeserializeOwned>(&self, path: &str) -> Result<Asked<T>, Failure> {
-        match self.exchange(Method::POST, path, None).await? {
+    pub(super) async fn ask<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        patience: Duration,
+    ) -> Result<Asked<T>, Failure> {
+        match self.exchange(Method::POST, path, None, patience).await? {
             Some((code, bytes)) => Ok(Asked::Answered(understood(code, &bytes)?)),
             None => Ok(Asked::Cut),
         }
@@ -152,10 +156,10 @@ impl Daemon {
         path: &str,
         body: Option<serde_json::Value>,
     ) -> Result<T, Failure> {
-        let mut answer = self.exchange(method.clone(), path, body).await?;
+        let mut answer = self.exchange(method.clone(), path, body, PATIENCE).await?;
         if answer.is_none() && method == Method::GET {
             // an upgrade was faster: its new program answers
-            answer = self.exchange(method, path, None).await?;
+            answer = self.exchange(method, path, None, PATIENCE).await?;
         }
         let (code, bytes) = answer.ok_or_else(|| anyhow!(CLOSED))?;
         understood(code, &bytes)
@@ -167,13 +171,14 @@ impl Daemon {
         method: Method,
         path: &str,
         body: Option<serde_json::Value>,
+        patience: Duration,
     ) -> Result<Option<(hyper::StatusCode, Bytes)>, Failure> {
         let path_of_socket = paths::control_socket(&self.state_dir);
         let stream = UnixStream::connect(&path_of_socket).await;
         let stream = stream.map_err(|error| self.unreachable(&error))?;
-        let exchange = tokio::time::timeout(PATIENCE, exchange(stream, method, path, body));
+        let exchange = tokio::time::timeout(patience, exchange(stream, method, path, body));
         let answer = exchange.await.map_err(|_| {
-            let seconds = PATIENCE.as_secs();
+            let seconds = patience.as_secs();
             anyhow!(
                 "the daemon at {} has not answered for {seconds} s",
                 path_of_socket.display()

@@ -11,8 +11,8 @@ use super::{Failure, terminal};
 use crate::http::Done;
 use crate::status::Status;
 
-/// How long the new program may take to answer: it reads all that is queued.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long the daemon may take to begin, and the new program to answer: both read and write all that is queued.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// How soon it is asked again.
 const AGAIN: Duration = Duration::from_millis(5);
@@ -89,24 +89,32 @@ impl UpgradeArgs {
         let daemon = self.daemon.locate()?;
         let before = daemon.status().await?;
         let path = format!("/upgrade?force={}", self.force);
-        match daemon.ask::<Done>(&path).await? {
+        match daemon.ask::<Done>(&path, PATIENCE).await? {
             // with the program goes the connection
             Asked::Cut => {}
             Asked::Answered(done) => return Err(Failure::Failed(anyhow!(done.message))),
         }
         let begin = Instant::now();
         loop {
-            let error = match daemon.status().await {
-                Ok(status) => match upgraded(&before, status) {
-                    Some(upgraded) => return Ok(upgraded),
-                    None => anyhow!("the daemon goes on as it was; its log says why"),
-                },
-                Err(error) => anyhow!(error),
-            };
-            if begin.elapsed() > PATIENCE {
-                return Err(Failure::Failed(error));
+            match daemon.status().await {
+                Ok(status) => {
+                    let upgraded = upgraded(&before, status);
+                    let other = || {
+                        anyhow!(
+                            "another daemon answers; what became of the one before is in its log"
+                        )
+                    };
+                    return Ok(upgraded.ok_or_else(other)?);
+                }
+                // its socket stays open for as long as the process lives
+                Err(Failure::NoDaemon(_)) => {
+                    return Err(Failure::Failed(anyhow!(
+                        "the daemon has ended; its log says why"
+                    )));
+                }
+                Err(error) if begin.elapsed() > PATIENCE => return Err(error),
+                Err(_) => tokio::time::sleep(AGAIN).await,
             }
-            tokio::time::sleep(AGAIN).await;
         }
     }
 }

@@ -214,7 +214,7 @@ impl World {
 
     fn handle(&mut self, event: Event) {
         self.steps += 1;
-        let twin = self.steps.is_multiple_of(16).then(|| {
+        let twin = self.steps.is_multiple_of(101).then(|| {
             let state = rmp_serde::to_vec_named(&self.sup).unwrap();
             let mut twin: Supervisor = rmp_serde::from_slice(&state).unwrap();
             (format!("{:?}", twin.handle(self.now, event.clone())), twin)

@@ -22,8 +22,9 @@ use crate::status::UpgradeStatus;
 use crate::sys;
 use crate::sys::{clock, net};
 
-/// How long the new program may take to say whether it can go on.
+/// How long the new program may take to say whether it can go on, and how much longer for so many bytes that it has to read.
 const PATIENCE: Duration = Duration::from_secs(10);
+const A_SECOND: u64 = 4 << 20;
 
 /// How long a moment is looked for in which no connection is between being accepted and being known, and no process between being
 /// reaped and being written off.
@@ -85,10 +86,10 @@ impl Manager {
         let now = clock::now().unwrap_or_default();
         let logs = self.parts.logs.stop(LOGS_STOP);
         let pipes = logs.as_ref().map_or(&[][..], |logs| &logs.pipes);
-        let rehearsal = self.write(pipes, now).and_then(|(file, _)| {
+        let rehearsal = self.write(pipes, now).map(|(file, _)| {
             let program = ground.program.clone();
             tracing::info!("upgrade: asking {} whether it can go on", program.display());
-            Ok(ask(program, ground.words.clone(), file))
+            ask(program, ground.words.clone(), file)
         });
         match rehearsal {
             Err(error) => refuse(reply, &format!("{error:#}")),
@@ -307,6 +308,8 @@ fn refuse(reply: Option<Reply>, why: &str) {
 /// Asks a program whether it can go on with this, started as it would be. Returns its version.
 async fn ask(program: PathBuf, words: Vec<OsString>, state: File) -> Result<String, String> {
     let shown = program.display();
+    let bytes = state.metadata().map_or(0, |state| state.len());
+    let patience = PATIENCE + Duration::from_secs(bytes / A_SECOND);
     let mut command = Command::new(&program);
     if let Some((name, words)) = words.split_first() {
         command.arg0(name).args(words);
@@ -320,9 +323,9 @@ async fn ask(program: PathBuf, words: Vec<OsString>, state: File) -> Result<Stri
         .stderr(Stdio::piped())
         .kill_on_drop(true)
         .output();
-    let said = match tokio::time::timeout(PATIENCE, asked).await {
+    let said = match tokio::time::timeout(patience, asked).await {
         Err(_) => {
-            let seconds = PATIENCE.as_secs();
+            let seconds = patience.as_secs();
             return Err(format!(
                 "{shown} does not say within {seconds} s whether it can go on"
             ));
