@@ -192,7 +192,10 @@ impl ServeArgs {
         let received = handover::received().map(daemon::handover::receive);
         let settings = args.settings()?;
         match (received.transpose()?, args.check_args) {
-            (Some(_), true) => _ = terminal::print(&daemon::handover::consent())?,
+            (Some(_), true) => {
+                daemon::rehearse(&settings)?;
+                terminal::print(&daemon::handover::consent())?;
+            }
             (None, true) => {}
             (Some(received), false) => daemon::take_over(settings, received)?,
             (None, false) => daemon::run(settings)?,

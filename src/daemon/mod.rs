@@ -26,4 +26,4 @@ pub mod tls;
 mod trace;
 mod watch;
 
-pub use run::{run, take_over};
+pub use run::{rehearse, run, take_over};

@@ -159,6 +159,19 @@ pub fn take_over(mut settings: Settings, received: Received) -> anyhow::Result<(
     serve(settings, limits, held, log, None, Some(received))
 }
 
+/// Tries what could keep [`take_over`] from it and is neither in the settings nor handed over.
+///
+/// # Errors
+/// What would keep it.
+pub fn rehearse(settings: &Settings) -> anyhow::Result<()> {
+    match (&settings.log, settings.program) {
+        (LogTarget::File(path), Program::Gearpool) => super::log::open(path)
+            .map(drop)
+            .with_context(|| format!("cannot open the log {}", settings.log)),
+        _ => Ok(()),
+    }
+}
+
 fn limit_descriptors(settings: &Settings) -> anyhow::Result<u64> {
     match settings.descriptors {
         Some(limit) => net::set_descriptor_limit(limit)

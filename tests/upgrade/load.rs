@@ -84,6 +84,13 @@ fn nobody_notices_a_dozen_upgrades() {
                 assert_eq!(result.code, 0, "{result:?}");
             }
         });
+        // the commands find one program or the other
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                let asked = stage.run(&["status"]);
+                assert_eq!(asked.code, 0, "{asked:?}");
+            }
+        });
         let foreign: Vec<_> = [Library::Php, Library::Gear, Library::Tool, Library::Perl]
             .into_iter()
             .map(|library| {

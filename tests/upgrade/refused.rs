@@ -52,6 +52,49 @@ fn a_program_that_cannot_go_on_is_not_executed() {
     assert_eq!(crate::support::pids(&stage.ready("f", 2)), before);
 }
 
+/// A program that consents, and is none any more when it is executed: by then everything stands still.
+#[test]
+fn what_fails_in_the_last_moment_changes_nothing() {
+    let stage = Stage::start(FILE);
+    let before = crate::support::pids(&stage.ready("f", 2));
+    let job = stage.submit(&["-f", "f", "say one; until go; say two"]);
+    until("the job to run", || {
+        stage.status().functions[0].running == 1
+    });
+    let descriptors = stage.descriptors();
+    let consents = format!(
+        "#!/bin/sh\necho gearpool-handover {VERSION} 9.9.9\n: > empty\nchmod +x empty\nmv empty gearpool\n"
+    );
+    for _ in 0..3 {
+        let failed = stage.refused_with(consents.as_bytes(), 0o755);
+        assert!(failed.err.contains("cannot execute"), "{failed:?}");
+        assert!(failed.err.contains("exec format error"), "{failed:?}");
+        assert_eq!(stage.result("f", "say between").code, 0);
+    }
+    assert_eq!(stage.descriptors(), descriptors);
+    stage.upgrade();
+    stage.home.write("go", "");
+    assert_eq!(crate::support::finish(job).code, 0);
+    assert_eq!(crate::support::pids(&stage.ready("f", 2)), before);
+    let logs = [1, 2].map(|slot| stage.home.read(&format!("state/logs/f/{slot}.log")));
+    let lines: Vec<_> = logs.iter().flat_map(|log| log.lines()).collect();
+    assert_eq!(lines.iter().filter(|&&line| line == "between").count(), 3);
+    assert_eq!(lines.len(), 5, "{lines:?}");
+}
+
+#[test]
+fn a_log_that_the_next_program_cannot_open_is_named() {
+    let stage = Stage::start_with(FILE, &["-l", "logs/own.log"]);
+    stage.ready("f", 2);
+    fs::rename(stage.home.path("logs"), stage.home.path("away")).unwrap();
+    let refused = stage.run(&["upgrade"]);
+    assert_eq!(refused.code, 1, "{refused:?}");
+    assert!(refused.err.contains("own.log"), "{refused:?}");
+    fs::rename(stage.home.path("away"), stage.home.path("logs")).unwrap();
+    stage.upgrade();
+    stage.ready("f", 2);
+}
+
 #[test]
 fn a_file_that_the_next_program_cannot_start_with_is_named() {
     let stage = Stage::start(FILE);

@@ -30,6 +30,7 @@ impl Stage {
     /// With more words on its command line.
     pub(crate) fn start_with(file: &str, words: &[&str]) -> Stage {
         let home = Home::new(file);
+        fs::create_dir(home.path("logs")).unwrap();
         install(&home);
         let mut as_ever = home.serve(&["-L", "127.0.0.1", "-p", "0"]);
         as_ever.args(words);
