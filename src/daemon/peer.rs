@@ -166,20 +166,39 @@ impl Peer {
 
     /// What another program needs to go on with it. `None` for one with TLS, whose socket means nothing without it.
     pub(super) fn to_hand_over(&self) -> Option<PeerState<'_>> {
+        let Peer {
+            id,
+            address,
+            origin,
+            socket,
+            mailbox: _,
+            // rung once it is gone on with
+            bell: _,
+            // found by its owner
+            marks: _,
+            partial: _,
+        } = self;
         // not under the other lock, which its task takes after this one
         let partial = self.partial().clone();
         let mailbox = self.lock();
-        if mailbox.tls.is_some() {
-            return None;
-        }
-        Some(PeerState {
-            id: self.id,
-            descriptor: self.socket.as_fd().as_raw_fd(),
-            address: Cow::Borrowed(&self.address),
-            origin: self.origin,
+        let Mailbox {
+            bytes,
+            written,
+            // whoever tries to write finds out
+            writer: _,
+            is_closing,
+            tls,
+            // counted anew
+            share: _,
+        } = &*mailbox;
+        tls.is_none().then(|| PeerState {
+            id: *id,
+            descriptor: socket.as_fd().as_raw_fd(),
+            address: Cow::Borrowed(address),
+            origin: *origin,
             partial,
-            mail: mailbox.bytes[mailbox.written..].to_vec(),
-            is_closing: mailbox.is_closing,
+            mail: bytes[*written..].to_vec(),
+            is_closing: *is_closing,
         })
     }
 

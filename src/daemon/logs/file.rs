@@ -103,11 +103,23 @@ impl SlotFile {
 
     /// Where it stands.
     pub(super) fn state(&self) -> FileState {
+        let SlotFile {
+            place: _,
+            config: _,
+            shared: _,
+            file,
+            index,
+            // seen when it is opened
+            size: _,
+            at_line_start: _,
+            trouble,
+            stuck,
+        } = self;
         FileState {
-            id: self.file.as_ref().map(|open| open.id),
-            trouble: self.trouble,
-            stuck: self.stuck,
-            index: self.index.state(),
+            id: file.as_ref().map(|open| open.id),
+            trouble: *trouble,
+            stuck: *stuck,
+            index: index.state(),
         }
     }
 

@@ -212,17 +212,28 @@ impl Pipe {
 
     /// Where it stands.
     pub(super) fn state(&self) -> PipeState {
+        let Pipe {
+            about,
+            pipe,
+            stream,
+            file,
+            layout,
+            tail,
+            // empty between two turns
+            buffers: _,
+            is_loud,
+        } = self;
         PipeState {
-            descriptor: self.pipe.as_fd().as_raw_fd(),
-            place: self.file.place().clone(),
-            config: self.file.config().clone(),
-            about: self.about.clone(),
-            stream: self.stream.state(),
+            descriptor: pipe.as_fd().as_raw_fd(),
+            place: file.place().clone(),
+            config: file.config().clone(),
+            about: about.clone(),
+            stream: stream.state(),
             read: Read {
-                file: self.file.state(),
-                layout: self.layout.clone(),
-                tail: self.tail.clone(),
-                is_loud: self.is_loud,
+                file: file.state(),
+                layout: layout.clone(),
+                tail: tail.clone(),
+                is_loud: *is_loud,
             },
         }
     }

@@ -218,9 +218,46 @@ impl Manager {
 
     /// Writes everything that crosses, and says which descriptors do.
     fn write(&self, pipes: &[PipeState], stopped: Duration) -> anyhow::Result<(File, Vec<RawFd>)> {
-        let (hub, ground) = (&self.parts.hub, &self.parts.ground);
+        let Manager {
+            parts,
+            supervisor,
+            crew,
+            // made with the pipes' new readers
+            marks: _,
+            // carried out before
+            events: _,
+            // the next one looks and reads at once
+            sample_at: _,
+            sampled: _,
+            gauged: _,
+            read_at: _,
+            // its own tasks, of which there are others
+            listening: _,
+            // there is no upgrade then
+            ending: _,
+            is_finished: _,
+            reaped: _,
+            upgrade: _,
+            ordered: _,
+        } = self;
+        let Parts {
+            hub,
+            // read anew
+            file: _,
+            logs,
+            log: _,
+            guardian,
+            certificates: _,
+            pem_files: _,
+            surroundings,
+            // shown again after another look
+            snapshooter: _,
+            happenings: _,
+            seed: _,
+            gauge: _,
+            ground,
+        } = parts;
         let (known, leaving) = hub.peers();
-        let guardian = self.parts.guardian.as_ref();
         let start = clock::number(hub.start())?;
         // before the hub is locked: a task that has part of a frame locks that first
         let peers = known.iter().filter_map(|it| it.to_hand_over()).collect();
@@ -231,22 +268,22 @@ impl Manager {
                 stopped,
                 upgrades: ground.upgrades + 1,
                 descriptor_limit: net::inherited_descriptor_limit(),
-                instance: (&self.parts.surroundings.instance).into(),
+                instance: (&surroundings.instance).into(),
                 listeners: (&ground.listeners).into(),
                 control: ground.control,
                 folder: ground.folder.clone(),
                 pid_file: Cow::Borrowed(&ground.pid_file),
-                guardian: guardian.map(|guardian| GuardianState {
+                guardian: guardian.as_ref().map(|guardian| GuardianState {
                     pipe: guardian.descriptor(),
                     pid: guardian.pid(),
                 }),
                 server: server.state(),
                 peers,
                 leaving,
-                supervisor: Cow::Borrowed(&self.supervisor),
-                crew: Cow::Borrowed(&self.crew),
+                supervisor: Cow::Borrowed(supervisor),
+                crew: Cow::Borrowed(crew),
                 pipes: pipes.into(),
-                logs_dropped: self.parts.logs.dropped(),
+                logs_dropped: logs.dropped(),
             };
             let file = state.write(&ground.folder.path)?;
             Ok((file, state.descriptors()))
