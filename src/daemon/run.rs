@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::Context;
 use tokio::net::UnixListener;
 use tokio::runtime::{Builder, Handle};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::file::ConfigFile;
@@ -309,7 +309,11 @@ fn serve(
         let mut int = signal(SignalKind::interrupt())?;
         let mut hup = signal(SignalKind::hangup())?;
         let mut usr1 = signal(SignalKind::user_defined1())?;
-        let mut usr2 = signal(SignalKind::user_defined2())?;
+        let mut usr2 = match settings.program {
+            Program::Gearpool => Some(signal(SignalKind::user_defined2())?),
+            // which it does not listen to
+            Program::Gearmand => None,
+        };
 
         let threads = start_threads(settings.threads)?;
         if let Some(past) = past {
@@ -358,7 +362,7 @@ fn serve(
                 _ = term.recv() => batch.push(Happening::ShutDown(Stop::Gracefully)),
                 _ = int.recv() => batch.push(Happening::ShutDown(Stop::Gracefully)),
                 _ = usr1.recv() => batch.push(Happening::ShutDown(Stop::WhenIdle)),
-                _ = usr2.recv() => batch.push(Happening::Upgrade),
+                () = heard(usr2.as_mut()) => batch.push(Happening::Upgrade),
                 _ = hup.recv() => batch.push(Happening::Reload),
                 Some(order) = orders.recv() => batch.push(Happening::Control(order)),
                 _ = inbox.recv_many(&mut batch, BATCH) => {}
@@ -468,6 +472,14 @@ fn start_log(settings: &Settings) -> anyhow::Result<Log> {
         .with_context(|| format!("cannot open the log {instead}"))?;
     tracing::error!("{failure:#}; it goes to {instead}");
     Ok(log)
+}
+
+/// Waits for a signal, for ever where it is not listened to.
+async fn heard(signal: Option<&mut Signal>) {
+    match signal {
+        Some(signal) => _ = signal.recv().await,
+        None => std::future::pending().await,
+    }
 }
 
 async fn serve_control(listener: UnixListener, controls: mpsc::Sender<super::control::Control>) {
