@@ -74,7 +74,10 @@ fn words(what: &What) -> String {
             (None, None) => "exit".to_owned(),
         },
         What::Begin { job } => format!("begin {}", printable(job)),
-        What::End { job } => format!("end {}", printable(job)),
+        What::End { job, outcome } => {
+            let outcome = outcome.map(|it| format!(" {}", it.word()));
+            format!("end {}{}", printable(job), outcome.unwrap_or_default())
+        }
     }
 }
 
@@ -97,7 +100,7 @@ fn ranges(events: &[Event], job: &str, has_job: &mut bool) -> Vec<Range> {
     for event in events {
         let begins = matches!(&event.what, What::Begin { job: begun } if begun == job);
         let ends = match &event.what {
-            What::End { job: ended } => ended == job,
+            What::End { job: ended, .. } => ended == job,
             What::Start { .. } | What::Exit(_) => true,
             What::Begin { .. } | What::Stop { .. } => false,
         };
@@ -155,6 +158,7 @@ mod tests {
                 at,
                 What::End {
                     job: "j".to_owned(),
+                    outcome: None,
                 },
             )
         };

@@ -37,6 +37,8 @@ fn empty() -> Status {
             logs_dropped: 0,
             shutting_down: false,
             connections: 0,
+            failed_jobs: 0,
+            failed_jobs_discarded: 0,
         },
         functions: Vec::new(),
         pools: Vec::new(),
