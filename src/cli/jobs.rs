@@ -120,7 +120,11 @@ impl ListArgs {
         let daemon = self.common.daemon.locate()?;
         let function = self.function.as_deref().map(segment);
         let function = function.map(|it| format!("&function={it}"));
-        let path = format!("{path}?limit={}{}", self.lines, function.unwrap_or_default());
+        let path = format!(
+            "{path}?limit={}{}",
+            self.lines,
+            function.unwrap_or_default()
+        );
         let list: JobList = block_on(daemon.get(&path))?;
         print(&list, self.common.json, text)
     }

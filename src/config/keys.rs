@@ -277,7 +277,7 @@ mod tests {
             (&POOL, "comand"),
             (&POOL, "command"),
             (&POOL, "numprocs"),
-            (&POOL, "timeout"),
+            (&POOL, "drain_timeout"),
             (&POOL, "target_wait"),
             (&POOL, "listen"),
             (&POOL, "x"),

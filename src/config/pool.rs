@@ -176,7 +176,10 @@ impl Pools<'_> {
             "timeout" => pool.timeout = reader.duration(entry, MILLISECOND),
             "attempts" => set(&mut pool.attempts, reader.integer(entry, 0..=1000)),
             "retries" => set(&mut pool.retries, reader.integer(entry, 0..=1000)),
-            "retry_delay" => set(&mut pool.retry_delay, reader.duration(entry, Duration::ZERO)),
+            "retry_delay" => set(
+                &mut pool.retry_delay,
+                reader.duration(entry, Duration::ZERO),
+            ),
             "start_timeout" => set(&mut pool.start_timeout, reader.duration(entry, MILLISECOND)),
             "stop_signal" => set(&mut pool.stop_signal, self.signal(entry)),
             "stop_timeout" => set(

@@ -241,7 +241,9 @@ impl JobServer {
         }
         for function in self.functions.iter() {
             // what is held is meant to wait
-            let is_covered = function.is_paused || function.expected >= function.queued() || function.sleepers.is_empty();
+            let is_covered = function.is_paused
+                || function.expected >= function.queued()
+                || function.sleepers.is_empty();
             assert!(
                 is_covered,
                 "a job waits, and a worker that could take it is left asleep"

@@ -222,7 +222,8 @@ impl JobServer {
         let held = std::mem::take(&mut self.conns[key].held);
         // one that we have made go has not been taken down by its job
         let service = self.conns[key].service;
-        let is_ours = self.is_ending || matches!(service, Service::Quiesced { .. } | Service::Refused);
+        let is_ours =
+            self.is_ending || matches!(service, Service::Quiesced { .. } | Service::Refused);
         // the oldest was at the head before, so it is put back last
         for &job in held.iter().rev() {
             let loss = match (self.jobs[job].is_overdue, is_ours) {

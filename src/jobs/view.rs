@@ -222,7 +222,10 @@ fn reason(job: &FailedJob) -> String {
         times => format!("{times} times"),
     };
     match &job.why {
-        Why::Lost => format!("its worker was gone before it had ended, {}", times(job.lost)),
+        Why::Lost => format!(
+            "its worker was gone before it had ended, {}",
+            times(job.lost)
+        ),
         Why::Overdue if job.lost == 1 => "it ran past its time limit".to_owned(),
         Why::Overdue => format!(
             "it ran past its time limit; it has not ended {}",
@@ -230,7 +233,11 @@ fn reason(job: &FailedJob) -> String {
         ),
         Why::Failed => format!("it failed {}", times(job.failed)),
         Why::Exception(data) => {
-            format!("it failed {}, the last time with: {}", times(job.failed), text(data))
+            format!(
+                "it failed {}, the last time with: {}",
+                times(job.failed),
+                text(data)
+            )
         }
     }
 }

@@ -1,8 +1,8 @@
 //! What workers do with jobs: take one, report on it, end it, or vanish with it.
 
 use super::conn::{ConnId, ConnKey, MAX_EXCEPTED, Service};
-use super::job::{Job, JobKey, Place};
 use super::failed::Why;
+use super::job::{Job, JobKey, Place};
 use super::outbox::{Edge, Mark, Notice, Outcome};
 use super::server::{Handle, JobServer};
 use crate::proto::{Grab, Priority, Response};

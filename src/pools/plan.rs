@@ -76,11 +76,7 @@ impl Change {
                 new.attempts.to_string(),
             ),
             ("retries", old.retries.to_string(), new.retries.to_string()),
-            (
-                "retry_delay",
-                time(old.retry_delay),
-                time(new.retry_delay),
-            ),
+            ("retry_delay", time(old.retry_delay), time(new.retry_delay)),
             (
                 "start_timeout",
                 time(old.start_timeout),

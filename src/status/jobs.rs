@@ -100,14 +100,17 @@ pub fn show(job: &JobView, look: Look) -> String {
     ];
     let mut out = look.flow(&parts, 2);
     let mut say = |title: &str, text: &str| {
-        let text = format!("{title:<10} {}", printable(text));
+        let text = format!("{title}: {}", printable(text));
         out.push_str(&look.sentence(&text, 2, Paint::Plain));
     };
     if let Some(reason) = &job.reason {
         say("reason", reason);
     }
     if let Some(worker) = &job.worker {
-        let ended = job.exit.as_deref().map(|exit| format!(", ended with {exit}"));
+        let ended = job
+            .exit
+            .as_deref()
+            .map(|exit| format!(", ended with {exit}"));
         say("worker", &format!("{worker}{}", ended.unwrap_or_default()));
     }
     let of = |number: u32, of: u32| match of {
@@ -122,10 +125,13 @@ pub fn show(job: &JobView, look: Look) -> String {
         say("failures", &format!("{}, with {retries}", job.failures));
     }
     if job.progress != (0, 0) {
-        say("progress", &format!("{} of {}", job.progress.0, job.progress.1));
+        say(
+            "progress",
+            &format!("{} of {}", job.progress.0, job.progress.1),
+        );
     }
     if job.clients > 0 {
-        say("waited for", &format!("by {}", count(job.clients, "client", "clients")));
+        say("waited for by", &count(job.clients, "client", "clients"));
     }
     if !job.unique.is_empty() {
         say("unique", &job.unique);
@@ -135,7 +141,10 @@ pub fn show(job: &JobView, look: Look) -> String {
             true => workload.clone(),
             false => format!("{workload}…"),
         };
-        say("workload", &format!("{}: {shown}", bytes(job.workload_bytes)));
+        say(
+            "workload",
+            &format!("{}: {shown}", bytes(job.workload_bytes)),
+        );
     }
     if !job.last_lines.is_empty() {
         out.push_str(&look.sentence("its process wrote last:", 2, Paint::Plain));
@@ -247,8 +256,14 @@ mod tests {
             total: 1000,
             discarded: 0,
         };
-        assert_snapshot!(list(&all, PIPE), @"");
-        assert_snapshot!(list(&JobList::default(), PIPE), @"");
+        assert_snapshot!(list(&all, PIPE), @r"
+        JOB       FUNCTION  STATE          FOR  PRIORITY  ATTEMPTS   SIZE  WORKER
+        H:web1:7  fetchURL  running       12 s  normal      1 lost  2 KiB  fetchURL/3 pid 811
+        H:web1:8  fetchURL  waiting       12 s  normal              2 KiB
+        H:web1:5  fetchURL  retry in 4 s  12 s  normal    1 failed  2 KiB
+        … and 997 more; -n shows more of them
+        ");
+        assert_snapshot!(list(&JobList::default(), PIPE), @"no job is queued or running");
     }
 
     #[test]
@@ -263,12 +278,26 @@ mod tests {
             unique: "u1".to_owned(),
             ..job(7, JobState::Failed)
         };
-        assert_snapshot!(show(&job, PIPE), @"");
+        assert_snapshot!(show(&job, PIPE), @r"
+        H:web1:7  fetchURL  FAILED  12 s ago  normal priority  background
+          reason: its worker was gone before it had ended, 3 times
+          worker: fetchURL/2 pid 812, ended with signal SEGV
+          attempts: 3 of 3
+          unique: u1
+          workload: 2 KiB: http://example.com/…
+          its process wrote last:
+            | reading \x07
+            | oops
+        ");
         let all = JobList {
             jobs: vec![job],
             total: 1,
             discarded: 2,
         };
-        assert_snapshot!(failed(&all, PIPE), @"");
+        assert_snapshot!(failed(&all, PIPE), @r"
+        JOB       FUNCTION   AGO  WORKER              ENDED        REASON
+        H:web1:7  fetchURL  12 s  fetchURL/2 pid 812  signal SEGV  its worker was gone before it had ended, 3 times
+        2 older ones had to go, for there is room for so many only
+        ");
     }
 }

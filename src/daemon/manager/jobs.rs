@@ -268,9 +268,10 @@ impl Manager {
     pub(super) fn pause(&mut self, function: &str) -> Result<String, String> {
         let name = function.as_bytes();
         let is_a_pools = self.pools().iter().any(|pool| does(pool, function));
-        let is_new = self.parts.hub.with(|server, _| {
-            (is_a_pools || server.knows(name)).then(|| server.pause(name))
-        });
+        let is_new = self
+            .parts
+            .hub
+            .with(|server, _| (is_a_pools || server.knows(name)).then(|| server.pause(name)));
         let is_new = is_new.ok_or_else(|| {
             format!("no function is named {function:?}; `gearpool status` lists them")
         })?;

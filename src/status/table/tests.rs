@@ -59,6 +59,7 @@ fn function(name: &str, queued: [u64; 3], running: u64, workers: u64) -> Functio
 
 fn pool(name: &str, members: Vec<MemberStatus>) -> PoolStatus {
     PoolStatus {
+        paused: Vec::new(),
         pool: PoolView {
             name: name.to_owned(),
             command: format!("php {name}.php"),
