@@ -300,6 +300,11 @@ impl World {
             ) => {
                 assert_eq!(doing, Doing::Asking, "a job that was not asked for");
                 self.workers.get_mut(&conn).expect("a worker").handle = handle.to_vec();
+                if self.is_poisoned && self.faults && handle.ends_with(b"5") {
+                    let after = self.strict.millis(1, 50);
+                    let deed = ProcDeed::Dies(ExitStatus::Signal(11));
+                    self.later(after, Happening::Proc(proc, deed));
+                }
                 if self.fault(2) {
                     return self.go_on(conn, Doing::Hung, None);
                 }

@@ -109,6 +109,8 @@ pub(crate) struct World {
     pub(crate) is_traced: bool,
     /// Peers do also what no library does. Other seeds play as they did when those with a name were found.
     pub(crate) is_wild: bool,
+    /// Some jobs kill whatever process they are given to.
+    pub(crate) is_poisoned: bool,
     pub(crate) steps: u64,
 }
 
@@ -148,6 +150,7 @@ impl World {
             is_finished: false,
             is_traced,
             is_wild: matches!(seed % 5, 0 | 2),
+            is_poisoned: seed % 7 == 3,
             steps: 0,
         }
     }
