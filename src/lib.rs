@@ -54,7 +54,7 @@
 //! | [`jobs`] | PURE. The job server: queue, connections, wake-ups, snapshot | `proto` |
 //! | [`config`] | PURE. The YAML file → [`config::Config`], or all of its problems | – |
 //! | [`pools`] | PURE. Supervision and scaling: supervisor, crew, process, scale, share, guard, restart, plan, view | `config` |
-//! | [`status`] | PURE. The one snapshot of everything, and its text | `jobs::load`, `pools::view` |
+//! | [`status`] | PURE. The one snapshot of everything, and its text | `jobs::load`, `jobs::view`, `pools::view` |
 //! | [`sys`] | the operating system: the only `unsafe` and nix | `config`'s plain types |
 //! | [`tls`] | TLS of both ends: PEM files, rustls, words | `config`'s plain types |
 //! | [`client`] | a connection to any Gearman server, for our own commands | `proto`, `tls` |

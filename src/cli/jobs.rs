@@ -8,8 +8,8 @@ use super::Failure;
 use super::client::{block_on, segment};
 use super::control::Common;
 use super::terminal;
-use crate::jobs::view::{JobList, JobView};
-use crate::status::{Look, jobs};
+use crate::status::Look;
+use crate::status::jobs::{self, JobList, JobView};
 
 /// List, show and cancel jobs, and see to those that are set aside as failed
 ///

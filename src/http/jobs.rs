@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use super::api::{Answer, Failure, Name, Orders, ask, done};
 use crate::daemon::control::{Control, Reply, Which};
-use crate::jobs::view::{JobList, JobView};
+use crate::status::jobs::{JobList, JobView};
 
 /// So many jobs are listed unless a number is asked for.
 const LISTED: usize = 100;

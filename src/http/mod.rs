@@ -11,10 +11,10 @@
 //! | `POST /pools/{pool}/start` | | [`Done`] |
 //! | `POST /pools/{pool}/stop` | | [`Done`] |
 //! | `POST /pools/{pool}/restart[?slot=N]` | | [`Done`] |
-//! | `GET /jobs[?function=F][&limit=N]` | | [`JobList`](crate::jobs::view::JobList), of what is queued or running |
-//! | `GET /jobs/{handle}` | | [`JobView`](crate::jobs::view::JobView), set aside or not |
+//! | `GET /jobs[?function=F][&limit=N]` | | [`JobList`](crate::status::jobs::JobList), of what is queued or running |
+//! | `GET /jobs/{handle}` | | [`JobView`](crate::status::jobs::JobView), set aside or not |
 //! | `POST /jobs/{handle}/cancel` | | [`Done`] |
-//! | `GET /failed[?function=F][&limit=N]` | | [`JobList`](crate::jobs::view::JobList), of what is set aside |
+//! | `GET /failed[?function=F][&limit=N]` | | [`JobList`](crate::status::jobs::JobList), of what is set aside |
 //! | `POST /failed/retry[?function=F]`, `POST /failed/{handle}/retry` | | [`Done`] |
 //! | `POST /failed/discard[?function=F]`, `POST /failed/{handle}/discard` | | [`Done`] |
 //! | `POST /functions/{function}/pause`, `POST /functions/{function}/resume` | | [`Done`] |

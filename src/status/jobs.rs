@@ -2,7 +2,7 @@
 
 use super::grid::{Cell, Column, Grid, Look, Paint, Side};
 use super::words::{bytes, count, duration, printable};
-use crate::jobs::view::{JobList, JobState, JobView};
+pub use crate::jobs::view::{JobList, JobState, JobView};
 
 /// The jobs that are queued or running, a line each.
 pub fn list(list: &JobList, look: Look) -> String {
