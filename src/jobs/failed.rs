@@ -181,6 +181,7 @@ impl JobServer {
         let it = &mut self.jobs[job];
         it.failed = it.failed.saturating_add(1);
         it.since = now;
+        it.is_overdue = false;
         (it.numerator, it.denominator) = (0, 0);
         if u32::from(it.failed) > retries {
             let conn = self.conns[key].id;
@@ -199,7 +200,11 @@ impl JobServer {
 
     /// Takes a job that is in no lane and in no worker's hands out of everything, and keeps it for the operator.
     pub(super) fn set_aside(&mut self, now: Time, key: ConnKey, job: JobKey, why: Why) {
-        let gone = self.forget(job);
+        for client in std::mem::take(&mut self.jobs[job].clients) {
+            self.conns[client].waits.remove(&job);
+        }
+        let gone = self.jobs.remove(job);
+        self.functions[gone.function].jobs -= 1;
         self.failed.push(FailedJob {
             number: gone.number,
             function: self.functions[gone.function].name.clone(),

@@ -129,6 +129,7 @@ impl JobServer {
     }
 
     /// Whether the queue takes one more.
+    #[inline]
     pub(super) fn check_room(&self, job: &Job) -> Result<(), Refusal> {
         let function = &self.functions[job.function];
         let limit = function

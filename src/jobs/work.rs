@@ -379,13 +379,12 @@ impl JobServer {
     }
 
     /// The end of a job that is in no lane and in no worker's hands.
-    pub(super) fn forget(&mut self, job: JobKey) -> Job {
-        let mut gone = self.jobs.remove(job);
+    pub(super) fn forget(&mut self, job: JobKey) {
+        let gone = self.jobs.remove(job);
         self.functions[gone.function].jobs -= 1;
-        for client in gone.clients.drain(..) {
+        for client in gone.clients {
             self.conns[client].waits.remove(&job);
         }
-        gone
     }
 
     pub(super) fn handle(&self, job: JobKey) -> Handle {

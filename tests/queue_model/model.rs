@@ -409,6 +409,7 @@ impl Model {
         job.clients.clear();
         job.failed += 1;
         job.progress = 0;
+        job.is_overdue = false;
         if job.failed > retries {
             return self.failed.push(job);
         }
