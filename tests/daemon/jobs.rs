@@ -6,7 +6,7 @@ use std::time::Duration;
 use gearpool::jobs::view::{JobList, JobState, JobView};
 use serde::de::DeserializeOwned;
 
-use crate::running::poll;
+use crate::running::{Running, poll};
 use crate::support::{DEADLINE, Daemon, Home, finish, pids, until};
 
 /// `gearpool WORDS --json`.
@@ -337,4 +337,35 @@ fn the_index_of_a_log_says_how_a_job_ended() {
     };
     until("all to be in the index", || outcomes().len() == 4);
     assert_eq!(outcomes(), ["complete", "fail", "timeout", "lost"]);
+}
+
+#[test]
+fn a_job_is_followed_from_its_place_in_the_queue_to_its_end() {
+    let daemon = Daemon::start("f: {cmd: php worker.php, min: 1}\n");
+    daemon.ready("f", 1);
+    let other = daemon.submit(&["-f", "f", "say other;until first"]);
+    until("it to run", || daemon.status().functions[0].running == 1);
+    let job = daemon.submit(&["-f", "f", "say one;until go;say two;die 1;say three"]);
+    let handle = poll("the job to wait", DEADLINE, || {
+        let jobs = listed(&daemon).into_iter();
+        jobs.filter(|job| job.state == JobState::Waiting)
+            .map(|job| job.handle)
+            .next()
+    });
+    let command = daemon.home.gearpool(&["logs", "-f", "--job", &handle]);
+    let follower = Running::start("gearpool logs", &command, b"");
+    daemon.home.write("first", "");
+    assert_eq!(finish(other).code, 0);
+    until("its first line", || follower.output() == "one\n");
+    daemon.home.write("go", "");
+    assert_eq!(finish(job).code, 0);
+    // killed once, it is done again from the start, by the next process
+    assert_eq!(daemon.result("f", "say other").code, 0);
+    let followed = finish(follower);
+    assert_eq!(followed.code, 0, "{followed:?}");
+    assert_eq!(followed.out, "one\ntwo\none\ntwo\nthree\n");
+    let again = daemon.run(&["logs", "--job", &handle]);
+    assert_eq!(again.out, followed.out);
+    let nobody = daemon.run(&["logs", "-f", "--job", "H:nowhere:1"]);
+    assert_eq!(nobody.code, 1, "{nobody:?}");
 }

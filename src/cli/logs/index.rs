@@ -16,8 +16,13 @@ pub(super) fn write_job(log: &SlotLog, job: &str, out: &mut impl Write) -> io::R
     let mut found = false;
     let mut has_job = false;
     for generation in generations(&log.path)?.iter().rev() {
+        // before the index: what comes later may be another job's
+        let size = generation.size()?;
         let events = generation.index.as_ref().map(events).transpose()?;
-        let ranges = ranges(&events.unwrap_or_default(), job, &mut has_job);
+        let mut ranges = ranges(&events.unwrap_or_default(), job, &mut has_job);
+        if let Some((from, to @ None)) = ranges.last_mut() {
+            *to = size.map(|size| size.max(*from));
+        }
         if !ranges.is_empty() {
             found |= write_ranges(generation.text(), &ranges, out)?;
         }
