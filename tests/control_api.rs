@@ -103,6 +103,15 @@ async fn manager(mut orders: mpsc::Receiver<Control>, state_dir: std::path::Path
                 let error = format!("the new program says no, by force: {force:?}");
                 reply.send(Err(error)).map_err(|_| ())
             }
+            Control::Pause { function, reply } | Control::Resume { function, reply } => reply
+                .send(on(&function, format!("{function} is held")))
+                .map_err(|_| ()),
+            // these have tests with a daemon
+            Control::Jobs { .. }
+            | Control::Job { .. }
+            | Control::CancelJob { .. }
+            | Control::RetryJobs { .. }
+            | Control::DiscardJobs { .. } => Ok(()),
             // As a manager does that has ended: the answer never comes.
             Control::ShutDown { .. } => return,
         };
@@ -128,6 +137,7 @@ fn status(state_dir: &Path) -> Status {
             processes: Vec::new(),
         },
         queued: 0,
+        paused: Vec::new(),
         members: Vec::new(),
     };
     Status {
@@ -145,6 +155,8 @@ fn status(state_dir: &Path) -> Status {
             shutting_down: false,
             upgrade: None,
             connections: 3,
+            failed_jobs: 0,
+            failed_jobs_discarded: 0,
         },
         functions: vec![FunctionLoad {
             name: "fetchURL".to_owned(),

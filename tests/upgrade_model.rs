@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use gearpool::jobs::{ConnId, JobServer, Newcomers, Notice, Options, Peer, Reach};
+use gearpool::jobs::{ConnId, JobServer, Newcomers, Notice, Options, Peer, Policy, Reach};
 use gearpool::proto::{Decoded, Grab, Mode, Priority, Request, decode};
 use gearpool::time::Time;
 use proptest::prelude::*;
@@ -32,6 +32,13 @@ enum Step {
     Refuse(usize),
     Admit(usize),
     Trace(usize),
+    /// Its jobs have a limit.
+    Limit(usize, u64),
+    Pause(usize),
+    Resume(usize),
+    /// A job that is set aside, if it is, is done again, or discarded.
+    Retry(u64),
+    Discard(u64),
     Pass(u64),
     Upgrade,
 }
@@ -94,7 +101,12 @@ fn step() -> impl Strategy<Value = Step> {
         1 => who.clone().prop_map(Step::Unquiesce),
         1 => who.clone().prop_map(Step::Refuse),
         3 => who.clone().prop_map(Step::Admit),
-        1 => who.prop_map(Step::Trace),
+        1 => who.clone().prop_map(Step::Trace),
+        2 => (who, 1..3u64).prop_map(|(who, seconds)| Step::Limit(who, seconds)),
+        1 => (0..FUNCTIONS.len()).prop_map(Step::Pause),
+        2 => (0..FUNCTIONS.len()).prop_map(Step::Resume),
+        2 => (1..24u64).prop_map(Step::Retry),
+        1 => (1..24u64).prop_map(Step::Discard),
         3 => prop_oneof![Just(10), Just(60), Just(1000)].prop_map(Step::Pass),
         8 => Just(Step::Upgrade),
     ]
@@ -112,8 +124,15 @@ struct Twin {
 
 impl Twin {
     fn new(options: Options) -> Twin {
+        let mut server = JobServer::new(options);
+        let policy = Policy {
+            attempts: 2,
+            retries: 1,
+            retry_delay: Duration::from_secs(1),
+        };
+        server.govern([("a", policy)].into_iter());
         let mut twin = Twin {
-            server: JobServer::new(options),
+            server,
             all: Vec::new(),
             current: Vec::new(),
         };
@@ -159,6 +178,21 @@ impl Twin {
             Step::Refuse(who) => self.server.refuse(now, self.current[*who]),
             Step::Admit(who) => self.server.admit(now, self.current[*who]),
             Step::Trace(who) => self.server.trace(self.current[*who]),
+            Step::Limit(who, seconds) => {
+                let limit = Some(Duration::from_secs(*seconds));
+                self.server.limit(self.current[*who], limit);
+            }
+            Step::Pause(function) => _ = self.server.pause(FUNCTIONS[*function]),
+            Step::Resume(function) => _ = self.server.resume(now, FUNCTIONS[*function]),
+            Step::Retry(number) => {
+                // most of them are not set aside
+                let _ = self
+                    .server
+                    .retry(now, format!("H:test:{number}").as_bytes());
+            }
+            Step::Discard(number) => {
+                self.server.discard(format!("H:test:{number}").as_bytes());
+            }
             Step::Pass(_) => self.server.tick(now),
             Step::Upgrade => {}
         }
@@ -197,6 +231,20 @@ impl Twin {
                 Notice::Parked(conn) => format!("{} parked", place(conn)),
                 Notice::Worked(conn) => format!("{} worked", place(conn)),
                 Notice::Cancelled(conn) => format!("{} cancelled", place(conn)),
+                Notice::Overdue { conn, handle } => {
+                    format!("{} overdue {handle:?}", place(conn))
+                }
+                Notice::Lost {
+                    conn,
+                    handle,
+                    attempts,
+                    of,
+                    is_set_aside,
+                } => format!(
+                    "{} lost {handle:?} {attempts} {of} {is_set_aside}",
+                    place(conn)
+                ),
+                Notice::Failed { conn, handle } => format!("{} failed {handle:?}", place(conn)),
                 Notice::Closed(conn) => format!("{} closed", place(conn)),
                 Notice::ShutDown(ending) => format!("{ending:?}"),
             });
@@ -211,6 +259,7 @@ impl Twin {
         }
         others.push(format!("{}", out.demand()));
         out.clear();
+        others.push(format!("{:?} set aside", self.server.failed_count()));
         (sends, others, deadline)
     }
 }
@@ -219,7 +268,6 @@ fn options(newcomers: Newcomers) -> Options {
     Options {
         handle_prefix: "H:test".to_owned(),
         epoch: 1_000_000,
-        job_retries: 2,
         newcomers,
         ..Options::default()
     }

@@ -7,6 +7,7 @@ mod control;
 mod explain;
 mod generate;
 mod import;
+mod jobs;
 mod logs;
 mod nearest;
 mod pool_slot;
@@ -49,6 +50,9 @@ pub enum Command {
     Start(control::StartArgs),
     Stop(control::StopArgs),
     Restart(control::RestartArgs),
+    Pause(control::PauseArgs),
+    Resume(control::ResumeArgs),
+    Jobs(jobs::JobsArgs),
     Reload(control::ReloadArgs),
     Upgrade(upgrade::UpgradeArgs),
     Check(check::CheckArgs),
@@ -90,6 +94,9 @@ impl Cli {
             Command::Start(args) => args.run(),
             Command::Stop(args) => args.run(),
             Command::Restart(args) => args.run(),
+            Command::Pause(args) => args.run(),
+            Command::Resume(args) => args.run(),
+            Command::Jobs(args) => args.run(),
             Command::Reload(args) => args.run(),
             Command::Upgrade(args) => args.run(),
             Command::Check(args) => args.run(),

@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use super::crew::Crew;
 use super::listener::ListenerState;
 use super::logs::PipeState;
+use super::manager::Losses;
 use super::peer::PeerState;
 use crate::jobs;
 use crate::pools::Supervisor;
@@ -71,6 +72,7 @@ pub(super) struct State<'a> {
     pub(super) leaving: Vec<PeerState<'a>>,
     pub(super) supervisor: Cow<'a, Supervisor>,
     pub(super) crew: Cow<'a, Crew>,
+    pub(super) losses: Cow<'a, Losses>,
     pub(super) pipes: Cow<'a, [PipeState]>,
     /// Bytes of the processes' output that could not be written.
     pub(super) logs_dropped: u64,

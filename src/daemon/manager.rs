@@ -5,6 +5,7 @@
 //! through the hub, and nothing else starts, signals or counts processes.
 
 mod connections;
+mod jobs;
 mod machine;
 mod orders;
 mod processes;
@@ -22,6 +23,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
+pub(super) use self::jobs::Losses;
 pub(super) use self::upgrade::Ground;
 use self::upgrade::Upgrade;
 use super::control::{Control, Force, Reply};
@@ -123,6 +125,8 @@ pub(super) struct Manager {
     crew: Crew,
     /// Where what happens to each process is marked in the index of its log.
     marks: HashMap<ProcId, Marks>,
+    /// What the processes have taken down with them.
+    losses: Losses,
     /// Events that carrying out an action brought, before the next happening is looked at.
     events: VecDeque<Event>,
     /// When the job server is looked at next, and when it was last.
@@ -153,6 +157,7 @@ impl Manager {
             parts,
             crew: Crew::default(),
             marks: HashMap::new(),
+            losses: Losses::default(),
             events: VecDeque::new(),
             sample_at: None,
             sampled: Time::ZERO,
@@ -268,6 +273,7 @@ impl Manager {
             match event {
                 Event::Parked { proc } if !self.is_parked(proc) => continue,
                 Event::Cancelled { proc } if !self.works_for_nobody(proc) => continue,
+                Event::Overdue { proc, .. } if !self.is_overdue(proc) => continue,
                 _ => {}
             }
             let now = self.parts.hub.now();

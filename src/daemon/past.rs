@@ -12,7 +12,7 @@ use super::handover::{Received, State};
 use super::hub::Hub;
 use super::listener::Resumed;
 use super::logs::PipeState;
-use super::manager::Manager;
+use super::manager::{Losses, Manager};
 use super::peer::PeerState;
 use crate::jobs;
 use crate::pools::Supervisor;
@@ -28,6 +28,7 @@ pub(super) struct Past {
     leaving: Vec<PeerState<'static>>,
     supervisor: Supervisor,
     crew: Crew,
+    losses: Losses,
     pipes: Vec<PipeState>,
     logs_dropped: u64,
 }
@@ -48,6 +49,7 @@ impl Past {
             leaving,
             supervisor,
             crew,
+            losses,
             pipes,
             logs_dropped,
             // gone on with before there was a job server
@@ -67,6 +69,7 @@ impl Past {
             leaving,
             supervisor: supervisor.into_owned(),
             crew: crew.into_owned(),
+            losses: losses.into_owned(),
             pipes: pipes.into_owned(),
             logs_dropped,
         };
@@ -84,7 +87,8 @@ impl Past {
         manager: &mut Manager,
     ) -> io::Result<()> {
         let processes = self.crew.iter().count();
-        manager.resume(self.supervisor, self.crew, self.pipes, self.logs_dropped);
+        let machine = (self.supervisor, self.crew, self.losses);
+        manager.take_up(machine, self.pipes, self.logs_dropped);
         let known = adopt(hub, threads, self.peers);
         let leaving = adopt(hub, threads, self.leaving);
         let peers = |all: &[(Resumed, &Handle)]| -> Vec<_> {

@@ -10,6 +10,7 @@ use std::collections::{BTreeSet, VecDeque};
 use serde::{Deserialize, Serialize};
 
 use super::conn::{ConnId, Conns};
+use super::failed::Failed;
 use super::function::Functions;
 use super::job::Jobs;
 use super::outbox::Outbox;
@@ -24,6 +25,7 @@ pub struct State<'a> {
     conns: Cow<'a, Conns>,
     functions: Cow<'a, Functions>,
     jobs: Cow<'a, Jobs>,
+    failed: Cow<'a, Failed>,
     deadlines: Cow<'a, BTreeSet<(Time, u64)>>,
     later: Cow<'a, BTreeSet<(Time, u64)>>,
     tickets: Cow<'a, VecDeque<(Time, ConnId, u64)>>,
@@ -39,6 +41,7 @@ impl JobServer {
             conns,
             functions,
             jobs,
+            failed,
             deadlines,
             later,
             tickets,
@@ -69,6 +72,7 @@ impl JobServer {
             conns: Cow::Borrowed(conns),
             functions: Cow::Borrowed(functions),
             jobs: Cow::Borrowed(jobs),
+            failed: Cow::Borrowed(failed),
             deadlines: Cow::Borrowed(deadlines),
             later: Cow::Borrowed(later),
             tickets: Cow::Borrowed(tickets),
@@ -90,6 +94,7 @@ impl JobServer {
             conns: state.conns.into_owned(),
             functions: state.functions.into_owned().filed(seed),
             jobs: state.jobs.into_owned().filed(seed),
+            failed: state.failed.into_owned(),
             deadlines: state.deadlines.into_owned(),
             later: state.later.into_owned(),
             tickets: state.tickets.into_owned(),

@@ -237,6 +237,7 @@ impl Manager {
             ending: _,
             is_finished: _,
             reaped: _,
+            losses,
             upgrade: _,
             ordered: _,
         } = self;
@@ -282,6 +283,7 @@ impl Manager {
                 leaving,
                 supervisor: Cow::Borrowed(supervisor),
                 crew: Cow::Borrowed(crew),
+                losses: Cow::Borrowed(losses),
                 pipes: pipes.into(),
                 logs_dropped: logs.dropped(),
             };
@@ -291,15 +293,14 @@ impl Manager {
     }
 
     /// Goes on with the processes that the program before this one has started.
-    pub(in crate::daemon) fn resume(
+    pub(in crate::daemon) fn take_up(
         &mut self,
-        supervisor: Supervisor,
-        crew: Crew,
+        (supervisor, crew, losses): (Supervisor, Crew, Losses),
         pipes: Vec<PipeState>,
         logs_dropped: u64,
     ) {
         self.parts.logs.dropped_before(logs_dropped);
-        (self.supervisor, self.crew) = (supervisor, crew);
+        (self.supervisor, self.crew, self.losses) = (supervisor, crew, losses);
         let mut of_pid: HashMap<u32, Vec<_>> = HashMap::new();
         for state in pipes {
             match sys::handover::adopt(state.descriptor()) {

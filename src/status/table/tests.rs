@@ -38,6 +38,8 @@ fn empty() -> Status {
             shutting_down: false,
             upgrade: None,
             connections: 0,
+            failed_jobs: 0,
+            failed_jobs_discarded: 0,
         },
         functions: Vec::new(),
         pools: Vec::new(),
@@ -58,6 +60,7 @@ fn function(name: &str, queued: [u64; 3], running: u64, workers: u64) -> Functio
 
 fn pool(name: &str, members: Vec<MemberStatus>) -> PoolStatus {
     PoolStatus {
+        paused: Vec::new(),
         pool: PoolView {
             name: name.to_owned(),
             command: format!("php {name}.php"),
