@@ -116,6 +116,34 @@ fn what_was_set_by_hand_and_what_was_learned_stays() {
     until("the others to go", || stage.status().pools.len() == 1);
 }
 
+#[test]
+fn jobs_that_are_set_aside_or_held_stay() {
+    let stage = Stage::start(
+        "f: {cmd: php worker.php, attempts: 1, timeout: 1h}\ng: {cmd: php worker.php}\n",
+    );
+    stage.ready("f", 1);
+    stage.ready("g", 1);
+    assert_eq!(stage.run(&["pause", "g"]).code, 0);
+    stage.queue("g", &["note held".to_owned()]);
+    stage.queue("f", &["die died; note again".to_owned()]);
+    until("a job to be set aside", || {
+        stage.status().server.failed_jobs == 1
+    });
+    stage.upgrade();
+    stage.upgrade();
+    let failed = stage.run(&["jobs", "failed"]);
+    assert!(failed.out.contains("signal KILL"), "{failed:?}");
+    assert_eq!(stage.run(&["jobs", "retry", "--all"]).code, 0);
+    until("it to be done after all", || {
+        stage.home.notes() == ["again"]
+    });
+    assert_eq!(stage.status().server.failed_jobs, 0);
+    assert_eq!(stage.run(&["resume", "g"]).code, 0);
+    until("what was held to be done", || {
+        stage.home.notes() == ["again", "held"]
+    });
+}
+
 /// A line that is half written, whose job it is, and which output belongs to which job.
 #[test]
 fn not_a_byte_of_output_is_lost_or_torn() {
