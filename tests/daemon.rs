@@ -28,6 +28,8 @@ mod scale;
 mod shutdown;
 #[path = "support/daemon.rs"]
 mod support;
+#[path = "daemon/sweep.rs"]
+mod sweep;
 #[path = "daemon/tutorial.rs"]
 mod tutorial;
 #[path = "daemon/view.rs"]

@@ -10,8 +10,9 @@ mod orders;
 mod processes;
 mod reload;
 mod sample;
+mod sweep;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
@@ -27,7 +28,7 @@ use super::file::{self, ConfigFile, Reading};
 use super::hub::{Hub, Signal as HubSignal};
 use super::log::Log;
 use super::logs::index::Exit;
-use super::logs::{Logs, Marks, Source};
+use super::logs::{Capture, Logs, Marks, Source};
 use super::peer::Origin;
 use super::snapshot::{Snapshooter, Sources};
 use super::spawn::Surroundings;
@@ -38,12 +39,15 @@ use crate::pools::{
     Action, Event, ExitStatus, Level, Plan, ProcId, ProcLoad, Slot, Stop, Supervisor, Tell,
 };
 use crate::proto::admin::Ending;
-use crate::sys::child::{self, Child};
+use crate::sys::cgroup::{Group, Groups};
+use crate::sys::child::{self, Child, Spec};
 use crate::sys::guardian::Guardian;
 use crate::sys::pressure::Gauge;
 use crate::sys::{peer, signal};
 use crate::time::Time;
 use crate::tls::{self, Identity};
+pub(super) use sweep::Heritage;
+use sweep::Sweep;
 
 /// How often the job server is looked at when nothing happens.
 const SAMPLE_IDLE: Duration = Duration::from_secs(1);
@@ -65,11 +69,19 @@ pub(super) enum Happening {
     /// Somebody wants something.
     Control(Control),
     /// A process has ended and has been reaped.
+    Ended {
+        proc: ProcId,
+        status: ExitStatus,
+        capture: Capture,
+    },
+    /// Nothing is left of it, and its output has been written.
     Exited {
         proc: ProcId,
         status: ExitStatus,
         last_lines: Vec<String>,
     },
+    /// A child has ended, perhaps one that nobody here has started.
+    Child,
     /// Something has changed in the folder of the configuration file.
     FileTouched,
     /// SIGHUP.
@@ -106,6 +118,10 @@ pub(super) struct Parts {
     pub(super) seed: u64,
     /// What tells how the machine is, where that matters.
     pub(super) gauge: Option<Gauge>,
+    /// Which children are orphans.
+    pub(super) heritage: Heritage,
+    /// Where each process gets a control group, if that may be.
+    pub(super) groups: Option<Groups>,
 }
 
 /// The owner of the processes.
@@ -115,6 +131,12 @@ pub(super) struct Manager {
     crew: Crew,
     /// Where what happens to each process is marked in the index of its log.
     marks: HashMap<ProcId, Marks>,
+    /// The control groups of those that have one.
+    groups: HashMap<ProcId, Group>,
+    /// Those that were sent KILL.
+    killed: HashSet<ProcId>,
+    /// Processes that have ended, until nothing is left of them.
+    sweeps: BTreeMap<ProcId, Sweep>,
     /// Events that carrying out an action brought, before the next happening is looked at.
     events: VecDeque<Event>,
     /// When the job server is looked at next, and when it was last.
@@ -140,6 +162,9 @@ impl Manager {
             parts,
             crew: Crew::default(),
             marks: HashMap::new(),
+            groups: HashMap::new(),
+            killed: HashSet::new(),
+            sweeps: BTreeMap::new(),
             events: VecDeque::new(),
             sample_at: None,
             sampled: Time::ZERO,
@@ -164,6 +189,7 @@ impl Manager {
             self.supervisor.next_deadline(),
             self.sample_at,
             self.read_at,
+            self.sweeps.values().map(|sweep| sweep.look_at).min(),
         ]
         .into_iter()
         .flatten()
@@ -173,11 +199,18 @@ impl Manager {
     /// Takes everything that has happened since the last call.
     pub(super) fn handle(&mut self, happenings: impl Iterator<Item = Happening>) -> Flow {
         let mut registered = Vec::new();
+        let mut orphans = false;
         for happening in happenings {
             match happening {
                 Happening::Hub(HubSignal::Notice(notice)) => self.notice(notice, &mut registered),
                 Happening::Hub(HubSignal::Demand) => self.sample_soon(),
                 Happening::Control(control) => self.control(control),
+                Happening::Ended {
+                    proc,
+                    status,
+                    capture,
+                } => self.ended(proc, status, capture),
+                Happening::Child => orphans = true,
                 Happening::Exited {
                     proc,
                     status,
@@ -200,6 +233,10 @@ impl Manager {
             }
         }
         self.adopt(registered);
+        let now = self.parts.hub.now();
+        if orphans || self.sweeps.values().any(|sweep| sweep.look_at <= now) {
+            self.sweep();
+        }
         self.do_due();
         self.work_off();
         self.flow()
@@ -301,6 +338,12 @@ impl Manager {
                     marks.stop("SIGKILL");
                 }
                 self.signal(proc, signal::kill_group);
+                self.sweep_hard(proc);
+                self.killed.insert(proc);
+                if let Some(group) = self.groups.get(&proc) {
+                    // older kernels cannot, and have the group of processes
+                    let _ = group.kill();
+                }
             }
             Action::Tell(tell) => say(&tell),
             Action::Finished => self.is_finished = true,
@@ -324,6 +367,7 @@ impl Manager {
 
     /// Ends the guardian, and with it whatever is left of the processes.
     pub(super) fn finish(self) {
+        self.sweep_rest();
         if let Some(guardian) = self.parts.guardian
             && let Err(error) = guardian.finish()
         {

@@ -16,8 +16,8 @@ use super::limits::{Bounds, Limits};
 use super::listener::{ListenError, Listener};
 use super::log::{Log, LogTarget};
 use super::logs::Logs;
-use super::manager::{Flow, Happening, Manager, Parts};
-use super::settings::{CoreDumps, Ground, LoadGuard, Program, Settings};
+use super::manager::{Flow, Happening, Heritage, Manager, Parts};
+use super::settings::{ControlGroups, CoreDumps, Ground, LoadGuard, Program, Settings};
 use super::snapshot::Snapshooter;
 use super::spawn::Surroundings;
 use super::tls::Certificates;
@@ -27,10 +27,11 @@ use crate::http;
 use crate::jobs::Newcomers;
 use crate::pools::Stop;
 use crate::sys::background::{self, Starting};
+use crate::sys::cgroup::Groups;
 use crate::sys::guardian::Guardian;
 use crate::sys::lock::{LockError, StateFolder};
 use crate::sys::pressure::Gauge;
-use crate::sys::{core_dump, net, user};
+use crate::sys::{core_dump, net, orphans, user};
 
 /// gearmand's own, when nobody names one.
 const GEARMANDS_PID_FILE: &str = "/var/gearmand.pid";
@@ -104,15 +105,57 @@ pub fn run(mut settings: Settings) -> anyhow::Result<()> {
         None => None,
     };
     let instance = format!("{:016x}", rand::random::<u64>());
+    let heritage = Heritage::new();
+    let groups = match settings.config {
+        Some(_) => {
+            orphans::inherit().context("cannot become a subreaper")?;
+            control_groups(&settings)?
+        }
+        None => None,
+    };
     let guardian = match settings.config {
         Some(_) => Some(Guardian::start(&instance).context("cannot start the guardian process")?),
         None => None,
     };
 
-    let result = serve(settings, limits, bound, instance, guardian, log, starting);
+    let processes = Processes {
+        instance,
+        guardian,
+        heritage,
+        groups,
+    };
+    let result = serve(settings, limits, bound, processes, log, starting);
     drop(pid_file);
     drop(state);
     result
+}
+
+/// What the pools' processes are held by.
+struct Processes {
+    instance: String,
+    guardian: Option<Guardian>,
+    heritage: Heritage,
+    groups: Option<Groups>,
+}
+
+/// The control groups of the pools' processes, where we may have some.
+fn control_groups(settings: &Settings) -> anyhow::Result<Option<Groups>> {
+    let groups = match &settings.groups {
+        ControlGroups::Off => None,
+        ControlGroups::IfDelegated => Groups::delegated(),
+        ControlGroups::Within(folder) => Some(Groups::within(folder)?),
+    };
+    if let Some(groups) = &groups {
+        let memory = match groups.counts_memory() {
+            true => "",
+            false => ", which do not count memory",
+        };
+        tracing::info!(
+            "a control group for each process, in {}{memory}",
+            groups.folder().display()
+        );
+    }
+    Ok(groups)
 }
 
 /// Everything between the start and the end.
@@ -120,8 +163,7 @@ fn serve(
     settings: Settings,
     limits: Limits,
     bound: Vec<(Address, Listener)>,
-    instance: String,
-    guardian: Option<Guardian>,
+    processes: Processes,
     log: Log,
     starting: Option<Starting>,
 ) -> anyhow::Result<()> {
@@ -139,7 +181,7 @@ fn serve(
                 .iter()
                 .map(|(listen, listener)| (listen, listener.port())),
         ),
-        instance,
+        instance: processes.instance,
         program: program(),
     };
     let mut options = settings.jobs.clone();
@@ -185,7 +227,9 @@ fn serve(
             file,
             logs,
             log,
-            guardian,
+            guardian: processes.guardian,
+            heritage: processes.heritage,
+            groups: processes.groups,
             certificates: Arc::clone(&certificates),
             pem_files: settings.pem_files,
             surroundings,
@@ -199,6 +243,7 @@ fn serve(
         let mut int = signal(SignalKind::interrupt())?;
         let mut hup = signal(SignalKind::hangup())?;
         let mut usr1 = signal(SignalKind::user_defined1())?;
+        let mut child = signal(SignalKind::child())?;
 
         let threads = start_threads(settings.threads)?;
         let mut listening = Vec::new();
@@ -244,6 +289,7 @@ fn serve(
                 _ = int.recv() => batch.push(Happening::ShutDown(Stop::Gracefully)),
                 _ = usr1.recv() => batch.push(Happening::ShutDown(Stop::WhenIdle)),
                 _ = hup.recv() => batch.push(Happening::Reload),
+                _ = child.recv() => batch.push(Happening::Child),
                 Some(order) = orders.recv() => batch.push(Happening::Control(order)),
                 _ = inbox.recv_many(&mut batch, BATCH) => {}
                 _ = from_hub.recv_many(&mut signals, BATCH) => batch.extend(signals.drain(..).map(Happening::Hub)),

@@ -106,6 +106,7 @@ impl Surroundings {
             nice: pool.nice,
             limits: pool.limits.clone(),
             stderr_apart: pool.log.stderr != Stderr::Together,
+            group: None,
         })
     }
 

@@ -340,13 +340,20 @@ impl Crew {
         }
     }
 
+    /// It has ended itself, before what it has started.
+    pub(super) fn ended_first(&mut self, proc: ProcId, now: Time) {
+        if let Some(member) = self.member(proc) {
+            member.ended_at.get_or_insert(now);
+        }
+    }
+
     pub(super) fn ended(&mut self, proc: ProcId, ending: Ending, turn: &mut Turn<'_>) {
         self.dirty = true;
         let Ok(index) = self.members.binary_search_by_key(&proc, |m| m.proc) else {
             return;
         };
         let member = self.members.remove(index);
-        let up = Seconds(turn.now.since(member.started_at));
+        let up = Seconds(member.ended_at.unwrap_or(turn.now).since(member.started_at));
         let how = ending.text();
         if let Some(why) = member.leaving()
             && why != Why::NotRegistered
@@ -716,6 +723,7 @@ impl Crew {
             pid: None,
             started_at: turn.now,
             registered_at: None,
+            ended_at: None,
             phase: Phase::Starting,
             stale: None,
             proved: false,

@@ -49,7 +49,9 @@ pub enum Event {
     /// The process has ended its first job: it works, however short its life. Sent before `Exited` at the latest; the samples may
     /// come too late to say so of a worker that ends after each job.
     Worked { proc: ProcId },
-    /// The process ended and has been reaped, with the last lines that it wrote.
+    /// The process has ended, and something that it has started has not. `Exited` follows; until then nothing takes its place.
+    Ended { proc: ProcId },
+    /// The process ended and has been reaped, with the last lines that it wrote, and nothing is left of it.
     Exited {
         proc: ProcId,
         status: ExitStatus,

@@ -102,6 +102,8 @@ pub(super) struct Process {
     pub(super) pid: Option<u32>,
     pub(super) started_at: Time,
     pub(super) registered_at: Option<Time>,
+    /// When it ended, if something that it has started has not.
+    pub(super) ended_at: Option<Time>,
     pub(super) phase: Phase,
     /// Set when it is to be replaced: a new process is started first.
     pub(super) stale: Option<Why>,
@@ -144,8 +146,9 @@ impl Process {
 
     /// Whether it has shown that its pool works.
     pub(super) fn healthy(&self, now: Time) -> bool {
+        let until = self.ended_at.unwrap_or(now);
         self.registered_at
-            .is_some_and(|at| self.jobs_done > 0 || now.since(at) >= HEALTHY_AFTER)
+            .is_some_and(|at| self.jobs_done > 0 || until.since(at) >= HEALTHY_AFTER)
     }
 
     /// Whether `max_jobs` or `max_lifetime` is reached.
@@ -349,7 +352,7 @@ impl Process {
             Phase::Starting => Some(self.registers_by()),
             Phase::Running => {
                 let health = match self.registered_at {
-                    Some(at) if !self.proved => Some(at + HEALTHY_AFTER),
+                    Some(at) if !self.proved && self.ended_at.is_none() => Some(at + HEALTHY_AFTER),
                     _ => None,
                 };
                 let wear = match self.stale {
@@ -401,6 +404,7 @@ mod tests {
             pid: Some(1),
             started_at: Time::ZERO,
             registered_at: Some(Time::ZERO),
+            ended_at: None,
             phase: Phase::Running,
             stale: None,
             proved: true,
@@ -521,6 +525,8 @@ mod tests {
         let mut process = process();
         assert!(!process.healthy(at(999)));
         assert!(process.healthy(at(1000)));
+        process.ended_at = Some(at(999));
+        assert!(!process.healthy(at(2000)), "its children live on");
         process.jobs_done = 1;
         assert!(process.healthy(at(1)));
         process.registered_at = None;

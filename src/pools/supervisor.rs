@@ -140,6 +140,11 @@ impl Supervisor {
                     crew.worked(proc);
                 }
             }
+            Event::Ended { proc } => {
+                if let Some(crew) = at(crews, by_proc.get(&proc)) {
+                    crew.ended_first(proc, now);
+                }
+            }
             Event::Exited {
                 proc,
                 status,

@@ -8,9 +8,9 @@
 //! which may have held the allocator's lock: only async-signal-safe calls are made there (signal-safety(7)), on plain values.
 
 use std::ffi::{CString, OsString};
-use std::fs::{self, Metadata};
+use std::fs::{self, Metadata, OpenOptions};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
@@ -45,6 +45,8 @@ pub struct Spec {
     pub limits: Limits,
     /// Whether its stderr has a pipe of its own.
     pub stderr_apart: bool,
+    /// The `cgroup.procs` of the control group that it begins in.
+    pub group: Option<PathBuf>,
 }
 
 /// A process that has been started.
@@ -209,6 +211,7 @@ struct Setup {
     umask: Option<libc::mode_t>,
     ids: Option<(libc::uid_t, libc::gid_t, Vec<libc::gid_t>)>,
     cwd: Option<CString>,
+    group: Option<OwnedFd>,
 }
 
 /// The limits of [`Limits`].
@@ -228,6 +231,7 @@ enum Limit {
 enum Step {
     Exec,
     Session,
+    ControlGroup,
     Limit(Limit),
     Nice,
     Groups,
@@ -238,9 +242,10 @@ enum Step {
 }
 
 impl Step {
-    const ALL: [Step; 13] = [
+    const ALL: [Step; 14] = [
         Step::Exec,
         Step::Session,
+        Step::ControlGroup,
         Step::Limit(Limit::Nofile),
         Step::Limit(Limit::Nproc),
         Step::Limit(Limit::Core),
@@ -288,7 +293,12 @@ impl Setup {
             Some(path) => Some(CString::new(path.as_os_str().as_bytes())?),
             None => None,
         };
+        let group = match &spec.group {
+            Some(path) => Some(OpenOptions::new().write(true).open(path)?.into()),
+            None => None,
+        };
         Ok(Setup {
+            group,
             parent: nix::unistd::getpid().as_raw(),
             limits: limits(&spec.limits),
             nice: spec.nice,
@@ -307,6 +317,11 @@ impl Setup {
         // SAFETY: async-signal-safe system calls whose pointers are to values that live in `self` or on the stack.
         unsafe {
             Step::Session.check(libc::setsid())?;
+            if let Some(group) = &self.group {
+                // itself, whatever its number is in this namespace
+                let written = libc::write(group.as_raw_fd(), c"0".as_ptr().cast(), 1);
+                Step::ControlGroup.check(if written == 1 { 0 } else { -1 })?;
+            }
             // exec resets caught signals but keeps ignored ones, as nohup and the standard library's SIGPIPE leave them. Numbers that
             // cannot be changed, or that libc keeps for itself, answer EINVAL.
             for number in 1..=64 {
@@ -459,6 +474,7 @@ fn explain(spec: &Spec, program: &Path, error: &io::Error) -> SpawnError {
     match step {
         Step::Exec => explain_exec(spec, program, &cause, command),
         Step::Session => failed_to("begin a session".to_owned()),
+        Step::ControlGroup => failed_to("enter its control group".to_owned()),
         Step::Limit(limit) => failed_to(describe_limit(limit, &spec.limits)),
         Step::Nice => failed_to(format!("set nice {}", spec.nice.unwrap_or_default())),
         Step::Groups | Step::Group | Step::User => {

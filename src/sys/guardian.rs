@@ -14,7 +14,6 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::fs;
 use std::io::{self, PipeWriter, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -248,13 +247,8 @@ fn kill_all(sessions: &BTreeSet<u32>, marker: &[u8]) -> usize {
     found
 }
 
-/// Whether the process was started with `marker` in its environment. Unreadable is no: then it is another user's.
 fn is_marked(pid: u32, marker: &[u8]) -> bool {
-    fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environment| {
-        environment
-            .split(|&byte| byte == 0)
-            .any(|entry| entry == marker)
-    })
+    process::has_in_environment(pid, &[marker])
 }
 
 #[cfg(test)]

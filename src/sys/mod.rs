@@ -3,10 +3,12 @@
 //! It does what it is told and keeps no state of its own: which process should exist is decided in `pools`, who waits for it is the
 //! daemon's. Nothing here may call `waitpid(-1)`, which would take the exit statuses that tokio waits for.
 //!
-//! [`child`] starts a worker, [`lifetime`] ties any other command to this process, [`signal`] ends it, [`guardian`] ends all of them when the daemon was killed; [`peer`] says which
-//! worker a connection belongs to, by way of [`process`], the system's table of processes; [`pressure`] says how the machine is.
+//! [`child`] starts a worker, [`lifetime`] ties any other command to this process, [`signal`] ends it; [`orphans`] and [`cgroup`] get
+//! hold of what it leaves, and [`guardian`] ends all of them when the daemon was killed. [`peer`] says which worker a connection
+//! belongs to, by way of [`process`], the system's table of processes; [`pressure`] says how the machine is.
 
 pub mod background;
+pub mod cgroup;
 pub mod child;
 pub mod core_dump;
 pub mod guardian;
@@ -15,6 +17,7 @@ pub mod lifetime;
 pub mod lock;
 pub mod memory;
 pub mod net;
+pub mod orphans;
 pub mod peer;
 pub mod pipe;
 pub mod pressure;
