@@ -19,7 +19,16 @@ const IMPORTS: &[(&str, &[&str])] = &[
         "status",
         &["time", "jobs::load", "pools::view", "pools::Slot"],
     ),
-    ("sys", &["time", "config::Limits", "config::Signal"]),
+    (
+        "sys",
+        &[
+            "time",
+            "config::Limit",
+            "config::Limits",
+            "config::Resource",
+            "config::Signal",
+        ],
+    ),
     ("tls", &["config::PemFiles", "sys::reason"]),
     (
         "client",

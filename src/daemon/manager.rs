@@ -11,6 +11,7 @@ mod processes;
 mod reload;
 mod sample;
 mod sweep;
+mod weigh;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::io::ErrorKind;
@@ -48,6 +49,7 @@ use crate::time::Time;
 use crate::tls::{self, Identity};
 pub(super) use sweep::Heritage;
 use sweep::Sweep;
+use weigh::OutOfMemory;
 
 /// How often the job server is looked at when nothing happens.
 const SAMPLE_IDLE: Duration = Duration::from_secs(1);
@@ -148,6 +150,12 @@ pub(super) struct Manager {
     read_at: Option<Time>,
     /// The tasks that accept connections.
     listening: Vec<AbortHandle>,
+    /// The pool that the daemon ends for, and why, if it does not end because it was told to.
+    given_up: Option<String>,
+    /// How often the kernel has killed something for want of memory.
+    oom: OutOfMemory,
+    /// When processes were weighed last.
+    weighed: Time,
     /// How the daemon ends, once it does.
     ending: Option<Stop>,
     /// All processes of ours have ended.
@@ -171,6 +179,9 @@ impl Manager {
             gauged: Time::ZERO,
             read_at: None,
             listening: Vec::new(),
+            given_up: None,
+            oom: OutOfMemory::default(),
+            weighed: Time::ZERO,
             ending: None,
             is_finished: false,
         }
@@ -346,6 +357,11 @@ impl Manager {
                 }
             }
             Action::Tell(tell) => say(&tell),
+            Action::GiveUp { pool, reason } => {
+                tracing::error!("{pool}: {reason}; exit_on_failure is set: the daemon ends");
+                self.given_up.get_or_insert(format!("{pool}: {reason}"));
+                self.shut_down(Stop::Gracefully);
+            }
             Action::Finished => self.is_finished = true,
         }
     }
@@ -365,14 +381,15 @@ impl Manager {
         self.events.push_back(Event::ShutDown(stop));
     }
 
-    /// Ends the guardian, and with it whatever is left of the processes.
-    pub(super) fn finish(self) {
+    /// Ends the guardian, and with it whatever is left of the processes. Returns why it did not end because it was told to.
+    pub(super) fn finish(self) -> Option<String> {
         self.sweep_rest();
         if let Some(guardian) = self.parts.guardian
             && let Err(error) = guardian.finish()
         {
             tracing::error!(%error, "processes may be left behind");
         }
+        self.given_up
     }
 }
 

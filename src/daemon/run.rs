@@ -307,14 +307,17 @@ fn serve(
             tracing::warn!("{waiting} waiting {jobs} given up: this version keeps the queue in memory");
         }
         hub.say_goodbye();
-        manager.finish();
+        let given_up = manager.finish();
         drop(watch);
         for path in sockets.iter().chain([&control_socket]) {
             // somebody may have tidied up before us
             let _ = std::fs::remove_file(path);
         }
         tracing::info!("ended");
-        anyhow::Ok(())
+        match given_up {
+            Some(reason) => Err(anyhow::anyhow!("ended by exit_on_failure: {reason}")),
+            None => Ok(()),
+        }
     })
 }
 

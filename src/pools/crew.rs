@@ -8,6 +8,7 @@
 //! replacement has registered. So a reload, a restart, `max_jobs` and `max_lifetime` are one mechanism, the size of the pool never
 //! dips, and a replacement that does not come up costs nothing.
 
+mod failure;
 mod look;
 mod size;
 
@@ -24,6 +25,7 @@ use super::plan::Change;
 use super::process::{Phase, Process, Why};
 use super::restart::{Death, Restarts};
 use super::scale::{Past, Reason, Seconds, Target};
+use crate::config::units::show_size;
 use crate::config::{Pool, Restart};
 use crate::time::Time;
 
@@ -142,6 +144,10 @@ pub(super) struct Crew {
     restart_count: u64,
     last_exit: Option<String>,
     last_lines: Vec<String>,
+    /// Whether a process ended badly that is not started again.
+    lost: bool,
+    /// Whether the daemon was told to end for it.
+    gave_up: bool,
 
     target: Target,
     next_shed_at: Time,
@@ -202,6 +208,8 @@ impl Crew {
             restart_count: 0,
             last_exit: None,
             last_lines: Vec::new(),
+            lost: false,
+            gave_up: false,
             target: Target {
                 n: 0,
                 reason: Reason::AtMin,
@@ -316,6 +324,12 @@ impl Crew {
         }
     }
 
+    pub(super) fn weighed(&mut self, proc: ProcId, bytes: u64) {
+        if let Some(member) = self.member(proc) {
+            member.memory = Some(bytes);
+        }
+    }
+
     pub(super) fn worked(&mut self, proc: ProcId) {
         if let Some(member) = self.member(proc) {
             member.jobs_done = member.jobs_done.max(1);
@@ -390,6 +404,7 @@ impl Crew {
             self.vacant.insert(member.slot);
         } else {
             self.done.insert(member.slot);
+            self.lost |= !success;
         }
         if !hung {
             let level = match success && healthy {
@@ -413,27 +428,6 @@ impl Crew {
         if self.restarts.died_young(death, turn.now, turn.jitter) {
             self.tell_failing(turn);
         }
-    }
-
-    fn tell_failing(&self, turn: &mut Turn<'_>) {
-        let mut text = self.restarts.reason(turn.now);
-        if let Some(last) = &self.last_exit {
-            text.push_str(&format!("; the last one: {last}"));
-        }
-        if let Some(line) = self.last_lines.last() {
-            text.push_str(&format!(", and its last line: {line}"));
-        }
-        let old = self
-            .members
-            .iter()
-            .filter(|m| m.serves() && m.stale.is_some())
-            .count();
-        if old > 0 {
-            text.push_str(&format!(
-                "; the replacement stops here and the old processes are kept ({old})"
-            ));
-        }
-        self.tell(Level::Error, None, text, turn.out);
     }
 
     // What an operator asked for.
@@ -466,6 +460,7 @@ impl Crew {
     fn start_afresh(&mut self) {
         self.dirty = true;
         self.done.clear();
+        self.lost = false;
         self.restarts.forgive();
     }
 
@@ -492,6 +487,9 @@ impl Crew {
         self.advance(turn);
         self.counts = self.count();
         let gone_because = self.gone_because(daemon);
+        if gone_because.is_none() {
+            self.give_up(turn);
+        }
         (self.want, self.held) = (0, None);
         let before = self.target.n;
         self.target = match gone_because {
@@ -540,7 +538,7 @@ impl Crew {
     fn advance(&mut self, turn: &mut Turn<'_>) {
         let now = turn.now;
         let mut recovered = false;
-        let mut hung = Vec::new();
+        let (mut hung, mut large) = (Vec::new(), Vec::new());
         for member in &mut self.members {
             member.advance(now, turn.out);
             if member.phase == Phase::Starting && member.registers_by() <= now {
@@ -554,6 +552,9 @@ impl Crew {
             }
             if member.phase == Phase::Running && member.stale.is_none() {
                 member.stale = member.worn_out(now);
+                if member.stale == Some(Why::MaxMemory) {
+                    large.push((member.slot, member.memory));
+                }
             }
         }
         for (slot, timeout) in hung {
@@ -563,6 +564,13 @@ impl Crew {
                 Seconds(timeout)
             );
             self.tell(Level::Warning, Some(slot), text, turn.out);
+        }
+        for (slot, memory) in large {
+            let text = format!(
+                "takes {}, more than max_memory: it is replaced when its job is done",
+                show_size(memory.unwrap_or_default())
+            );
+            self.tell(Level::Info, Some(slot), text, turn.out);
         }
         if recovered {
             self.tell(Level::Info, None, "works again".to_owned(), turn.out);
@@ -728,6 +736,7 @@ impl Crew {
             stale: None,
             proved: false,
             load: None,
+            memory: None,
             jobs_done: 0,
             lifetime_factor: turn.jitter.between(0.9, 1.1),
         });

@@ -39,6 +39,8 @@ pub(super) enum Why {
     MaxJobs,
     /// It is older than `max_lifetime`.
     MaxLifetime,
+    /// It takes more than `max_memory`.
+    MaxMemory,
     /// It did not register within `start_timeout`.
     NotRegistered,
     /// Its job was cancelled.
@@ -58,6 +60,7 @@ impl Why {
             Why::Removed => "removed from the file",
             Why::MaxJobs => "max_jobs reached",
             Why::MaxLifetime => "max_lifetime reached",
+            Why::MaxMemory => "max_memory reached",
             Why::NotRegistered => "did not register",
             Why::Cancelled => "its job was cancelled",
             Why::ShutDown => "shutdown",
@@ -111,6 +114,8 @@ pub(super) struct Process {
     pub(super) proved: bool,
     /// As last sampled; `None` while its connections are not known.
     pub(super) load: Option<ProcLoad>,
+    /// The bytes of memory that it takes with its children, where that was measured.
+    pub(super) memory: Option<u64>,
     /// Jobs that it has ended, as far as is known.
     pub(super) jobs_done: u64,
     /// Its own share of jitter on `max_lifetime`, so that processes started together are not replaced together.
@@ -151,14 +156,22 @@ impl Process {
             .is_some_and(|at| self.jobs_done > 0 || until.since(at) >= HEALTHY_AFTER)
     }
 
-    /// Whether `max_jobs` or `max_lifetime` is reached.
+    /// Whether `max_jobs`, `max_memory` or `max_lifetime` is reached.
     pub(super) fn worn_out(&self, now: Time) -> Option<Why> {
         if self.pool.max_jobs.is_some_and(|max| self.jobs_done >= max) {
             return Some(Why::MaxJobs);
         }
+        if self.is_too_large() {
+            return Some(Why::MaxMemory);
+        }
         self.expires_at()
             .is_some_and(|at| at <= now)
             .then_some(Why::MaxLifetime)
+    }
+
+    fn is_too_large(&self) -> bool {
+        let sizes = self.memory.zip(self.pool.max_memory);
+        sizes.is_some_and(|(bytes, max)| bytes > max)
     }
 
     fn expires_at(&self) -> Option<Time> {
@@ -409,6 +422,7 @@ mod tests {
             stale: None,
             proved: true,
             load: None,
+            memory: None,
             jobs_done: 0,
             lifetime_factor: 1.0,
         }

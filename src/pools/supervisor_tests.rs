@@ -133,6 +133,7 @@ impl Stage {
                     Action::Signal { proc, signal } => format!("{signal:?} {}", proc.0),
                     Action::Disconnect { proc } => format!("disconnect {}", proc.0),
                     Action::Kill { proc } => format!("kill {}", proc.0),
+                    Action::GiveUp { pool, reason } => format!("give up {pool}: {reason}"),
                     Action::Finished => "finished".into(),
                     Action::Tell(_) => return None,
                 })

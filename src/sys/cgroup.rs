@@ -143,10 +143,10 @@ impl Group {
         Some(all.saturating_sub(value(&stat, "active_file") + value(&stat, "inactive_file")))
     }
 
-    /// How many of its processes the kernel has killed for want of memory.
-    pub fn oom_kills(&self) -> u64 {
-        let events = fs::read_to_string(self.folder.join("memory.events")).unwrap_or_default();
-        value(&events, "oom_kill")
+    /// How many of its processes the kernel has killed for want of memory; `None` if nobody counts.
+    pub fn oom_kills(&self) -> Option<u64> {
+        let events = fs::read_to_string(self.folder.join("memory.events")).ok()?;
+        Some(value(&events, "oom_kill"))
     }
 
     /// Removes it, now that it is empty. One that is not stays, for the next start to remove.

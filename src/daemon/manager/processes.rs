@@ -166,5 +166,9 @@ pub(super) fn exit_of(status: ExitStatus) -> Exit {
             status: None,
             signal: Some(signal::name(number)),
         },
+        ExitStatus::OutOfMemory => Exit {
+            status: None,
+            signal: Some("SIGKILL: out of memory".to_owned()),
+        },
     }
 }

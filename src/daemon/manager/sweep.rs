@@ -129,7 +129,7 @@ impl Manager {
 
     /// Nothing is left: the rest of its output is written, and then it is told to the supervisor.
     fn swept(&mut self, proc: ProcId, sweep: Sweep) {
-        let status = sweep.status;
+        let status = self.name_the_end(proc, sweep.status);
         if let Some(group) = self.groups.remove(&proc) {
             group.remove();
         }
@@ -240,9 +240,12 @@ impl Heritage {
         }
     }
 
-    /// Workers have sessions of their own, which their children can leave only for another new one.
+    /// Workers have sessions of their own, which their children can leave only for another new one. A session of another namespace
+    /// is 0, whichever it is.
     fn includes(&self, process: &Process) -> bool {
-        process.session != self.session || self.before.contains(&process.pid)
+        process.session != self.session
+            || (self.is_init && process.session == 0)
+            || self.before.contains(&process.pid)
     }
 
     /// Whether it goes with the daemon. What comes to process 1 need not be ours, and goes with the container.
