@@ -114,7 +114,10 @@ pub fn run(mut settings: Settings) -> anyhow::Result<()> {
         None => None,
     };
     let guardian = match settings.config {
-        Some(_) => Some(Guardian::start(&instance).context("cannot start the guardian process")?),
+        Some(_) => Some(
+            Guardian::start(&instance, groups.as_ref())
+                .context("cannot start the guardian process")?,
+        ),
         None => None,
     };
 

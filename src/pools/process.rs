@@ -18,6 +18,9 @@ use crate::time::Time;
 /// How long after the signal the connections are closed.
 pub(super) const DISCONNECT_AFTER: Duration = Duration::from_millis(500);
 
+/// The `stop_timeout` of a process that did not register, at most.
+const HUNG_STOP_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// How long a process must live after it registered to count as healthy. One job done counts too, however short the life:
 /// workers that end after a single job are a known way to write them.
 pub(super) const HEALTHY_AFTER: Duration = Duration::from_secs(1);
@@ -308,9 +311,17 @@ impl Process {
         self.phase = Phase::Stopping {
             why,
             disconnect_at: Some(now + DISCONNECT_AFTER),
-            kill_at: now + self.pool.stop_timeout,
+            kill_at: now + self.stop_timeout(why),
         };
         out.push(Action::Signal { proc, signal });
+    }
+
+    /// How long it may take to end after the signal. One that has not registered has no job to finish, and its pool waits for its end.
+    fn stop_timeout(&self, why: Why) -> Duration {
+        match why {
+            Why::NotRegistered => self.pool.stop_timeout.min(HUNG_STOP_TIMEOUT),
+            _ => self.pool.stop_timeout,
+        }
     }
 
     /// Does what is due of its drain.
@@ -473,6 +484,33 @@ mod tests {
                 (31_000, Action::Kill { proc: ProcId(1) }),
             ]
         );
+    }
+
+    #[test]
+    fn one_that_did_not_register_is_not_waited_for_long() {
+        let mut process = process();
+        process.phase = Phase::Starting;
+        process.registered_at = None;
+        process.drain(Why::NotRegistered, at(0), &mut Vec::new());
+        process.parked(at(0), &mut Vec::new());
+        let last = play(&mut process).pop();
+        assert_eq!(last, Some((2000, Action::Kill { proc: ProcId(1) })));
+    }
+
+    #[test]
+    fn too_much_memory_is_a_reason_to_go() {
+        let mut process = process();
+        let max = |max| {
+            let mut pool = Pool::new("a", Command::Exec(vec!["a".into()]));
+            pool.max_memory = max;
+            Arc::new(pool)
+        };
+        process.memory = Some(101);
+        assert_eq!(process.worn_out(at(0)), None, "no max_memory");
+        process.pool = max(Some(101));
+        assert_eq!(process.worn_out(at(0)), None);
+        process.pool = max(Some(100));
+        assert_eq!(process.worn_out(at(0)), Some(Why::MaxMemory));
     }
 
     #[test]

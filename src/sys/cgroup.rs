@@ -94,6 +94,17 @@ impl Groups {
         self.counts_memory
     }
 
+    /// Those of the daemon `pid` in a folder, for one that was killed.
+    pub fn left(folder: &Path, pid: u32) -> Vec<Group> {
+        let all = subfolders(folder).into_iter();
+        let its_own = all.filter(|folder| {
+            let name = folder.file_name().unwrap_or_default().to_string_lossy();
+            // not the one that it, and who survives it, may be in
+            name.ends_with(&format!(".{pid}")) && name != format!("daemon.{pid}")
+        });
+        its_own.map(|folder| Group { folder }).collect()
+    }
+
     /// A new group for the process of a pool in a slot, named so that `systemd-cgls` can be read, and so that another daemon with the
     /// same folder has another one.
     ///

@@ -217,3 +217,21 @@ fn in_a_control_group_nothing_hides() {
     assert_eq!(daemon.end().0, 0);
     assert_eq!(control.groups(), [] as [PathBuf; 0]);
 }
+
+#[test]
+fn a_killed_daemon_leaves_nothing_in_its_control_groups() {
+    let Some(control) = Control::new() else {
+        eprintln!("no control group can be made here");
+        return;
+    };
+    let home = Home::new("f: {cmd: sh start.sh all, start_timeout: 60s}\n");
+    home.write("start.sh", START);
+    let folder = control.0.display().to_string();
+    let mut daemon = Daemon::start_in(home, &["--cgroup", &folder]);
+    daemon.ready("f", 1);
+    let bare = number(&daemon.home, "bare");
+    daemon.signal(Signal::SIGKILL);
+    assert_eq!(daemon.end().0, -9);
+    until("all to be gone", || !is_there(bare));
+    until("its groups to be gone", || control.groups().is_empty());
+}

@@ -72,7 +72,10 @@ impl Manager {
                 return Err(error);
             }
             tracing::warn!("the guardian was killed; starting another");
-            let guardian = Guardian::start(&self.parts.surroundings.instance)?;
+            let guardian = Guardian::start(
+                &self.parts.surroundings.instance,
+                self.parts.groups.as_ref(),
+            )?;
             for (_, member) in self.crew.iter() {
                 guardian.watch(member.pid)?;
             }
