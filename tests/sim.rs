@@ -86,7 +86,11 @@ fn play(seed: u64, cancels: Cancels, is_traced: bool) -> Played {
         while when < FAULTS {
             world.later(when, Happening::Client(at, ClientDeed::Submits));
             if world.random.percent(15) {
-                world.later(when, Happening::Client(at, ClientDeed::Leaves));
+                let deed = match world.mischief(30) {
+                    true => ClientDeed::StopsSending,
+                    false => ClientDeed::Leaves,
+                };
+                world.later(when, Happening::Client(at, deed));
                 when += world.random.millis(0, 500);
                 world.later(when, Happening::Client(at, ClientDeed::Connects));
             }

@@ -12,8 +12,13 @@ use super::job::{JobKey, Jobs, NOBODY, Place};
 use super::waits::Waits;
 use crate::proto::Priority;
 
-/// So many functions may have a name: whoever submits a job names one, and it stays until it is dropped.
+/// So many functions may have a name: whoever submits a job names one. It stays until it is dropped, or until there are so many and a
+/// new one takes the place of one that nobody has to do with.
 pub const MAX_FUNCTIONS: usize = 100_000;
+
+/// So many functions are looked at for one whose place a new one may take: nobody makes the others wait by naming what there is no
+/// room for.
+const LOOKS: u32 = 16;
 
 /// A queue of jobs; the links are in the jobs, so that one can leave from the middle.
 #[derive(Clone, Copy, Debug)]
@@ -59,6 +64,11 @@ pub(super) struct Function {
 impl Function {
     pub(super) fn queued(&self) -> u64 {
         self.lanes.iter().map(|lane| lane.len).sum()
+    }
+
+    /// Nobody has to do with it, and nothing was set for it.
+    fn is_forgettable(&self) -> bool {
+        self.jobs == 0 && self.workers == 0 && self.max_queue.is_none()
     }
 
     pub(super) fn queued_by_priority(&self) -> [u64; 3] {
@@ -152,6 +162,8 @@ pub(super) enum DropError {
 pub(super) struct Functions {
     all: Slab<Function>,
     by_name: HashMap<Box<[u8]>, u32, SeedableRandomState>,
+    /// Where the search for one that is not needed goes on.
+    hand: u32,
 }
 
 impl Functions {
@@ -160,16 +172,17 @@ impl Functions {
         Functions {
             all: Slab::new(),
             by_name: HashMap::with_hasher(hash),
+            hand: 0,
         }
     }
 
-    /// The function with this name, made when it is new; `None` when there are [`MAX_FUNCTIONS`] others.
+    /// The function with this name, made when it is new; `None` when there are [`MAX_FUNCTIONS`] others and none was found that could go.
     pub(super) fn named(&mut self, name: &[u8]) -> Option<u32> {
         if let Some(&key) = self.by_name.get(name) {
             return Some(key);
         }
         if self.all.len() == MAX_FUNCTIONS {
-            return None;
+            self.make_room()?;
         }
         let key = self.all.insert(Function {
             name: name.into(),
@@ -177,6 +190,20 @@ impl Functions {
         }) as u32;
         self.by_name.insert(name.into(), key);
         Some(key)
+    }
+
+    /// Forgets a function that nobody has to do with, the next one from where the last search ended.
+    fn make_room(&mut self) -> Option<()> {
+        for _ in 0..LOOKS {
+            let row = self.hand;
+            self.hand = (self.hand + 1) % MAX_FUNCTIONS as u32;
+            if self.row(row).is_some_and(Function::is_forgettable) {
+                let function = self.all.remove(row as usize);
+                self.by_name.remove(&function.name);
+                return Some(());
+            }
+        }
+        None
     }
 
     pub(super) fn find(&self, name: &[u8]) -> Option<u32> {

@@ -25,6 +25,8 @@ const UNIQUES: [&str; 6] = ["", "", "", "u", "v", "-"];
 pub(crate) enum ClientDeed {
     Connects,
     Submits,
+    /// Half-closes its connection, and reads on.
+    StopsSending,
     Leaves,
 }
 
@@ -32,6 +34,8 @@ pub(crate) enum ClientDeed {
 #[derive(Default)]
 pub(crate) struct Client {
     conn: Option<ConnId>,
+    /// It has half-closed its connection.
+    is_silent: bool,
     /// Submissions whose JOB_CREATED has not come.
     asked: VecDeque<Mode>,
     /// How often it waits for the end of a job.
@@ -46,12 +50,15 @@ impl World {
         match (deed, conn) {
             (ClientDeed::Connects, _) => {
                 let conn = self.connect(Owner::Client(at));
+                // what it has half-closed it may still hear of, and does not care
+                self.clients[at] = Client::default();
                 self.clients[at].conn = Some(conn);
                 if self.random.percent(30) {
                     let option = b"exceptions";
                     self.say(conn, &[Request::OptionReq { option }]);
                 }
             }
+            (ClientDeed::Submits, Some(_)) if self.clients[at].is_silent => {}
             (ClientDeed::Submits, Some(conn)) => {
                 let count = 1 + self.random.below(8);
                 let function = *self.random.any(&FUNCTIONS);
@@ -64,7 +71,12 @@ impl World {
                 self.clients[at] = Client::default();
                 self.hang_up(conn);
             }
-            (ClientDeed::Submits | ClientDeed::Leaves, None) => {}
+            (ClientDeed::StopsSending, Some(conn)) => {
+                trace!(self, "client {at} stops sending");
+                self.clients[at].is_silent = true;
+                self.half_close(conn);
+            }
+            (ClientDeed::Submits | ClientDeed::StopsSending | ClientDeed::Leaves, None) => {}
         }
     }
 
@@ -143,6 +155,22 @@ impl World {
             Response::Error { .. } if client.wrongs > 0 => client.wrongs -= 1,
             other => panic!("{other:?} is nothing for a client"),
         }
+    }
+
+    /// The server has closed the connection: only to somebody who sends no more, and not before all of it is answered.
+    pub(crate) fn client_is_closed(&mut self, at: usize, conn: ConnId) {
+        if self.clients[at].conn != Some(conn) {
+            return;
+        }
+        let client = std::mem::take(&mut self.clients[at]);
+        assert!(
+            client.is_silent,
+            "the server closes a connection that client {at} uses"
+        );
+        assert!(
+            client.asked.is_empty() && client.wrongs == 0,
+            "client {at} has half-closed its connection and is not answered"
+        );
     }
 
     /// Everybody who is still there has heard of everything.
@@ -256,7 +284,10 @@ impl World {
             let shared = (name == "b" || name == "c") && self.random.percent(50);
             let function = if shared { "shared" } else { name };
             let at = self.random.below(self.clients.len() as u64) as usize;
-            if let Some(conn) = self.clients[at].conn {
+            if let Some(conn) = self.clients[at]
+                .conn
+                .filter(|_| !self.clients[at].is_silent)
+            {
                 for _ in 0..=self.random.below(2) {
                     self.submit(at, conn, function);
                 }

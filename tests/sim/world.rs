@@ -73,6 +73,8 @@ pub(crate) struct Stream {
     peer_has: Vec<u8>,
     pub(crate) is_served: bool,
     pub(crate) is_held: bool,
+    /// The peer has closed its half, and reads on.
+    is_half_closed: bool,
 }
 
 pub(crate) struct World {
@@ -193,16 +195,14 @@ impl World {
     fn happen(&mut self, happening: Happening) {
         match happening {
             Happening::Up(conn, bytes) => self.server_reads(conn, &bytes),
-            Happening::UpEnd(conn) => self.server_loses(conn),
+            Happening::UpEnd(conn) => match self.streams.get(&conn) {
+                // what it is to be told is sent before its connection is closed
+                Some(stream) if stream.is_half_closed && stream.is_held => self.server_closes(conn),
+                _ => self.server_loses(conn),
+            },
             Happening::Down(conn, bytes) => self.peer_reads(conn, &bytes),
             Happening::DownEnd(conn) => self.peer_loses(conn),
-            Happening::ServerCloses(conn) => {
-                self.server_loses(conn);
-                if let Some(stream) = self.streams.get(&conn) {
-                    let at = stream.down_at.max(self.now + Duration::from_micros(300));
-                    self.at(at, Happening::DownEnd(conn));
-                }
-            }
+            Happening::ServerCloses(conn) => self.server_closes(conn),
             Happening::ManagerWakes => self.manage(),
             Happening::Reaped(proc, status) => self.reaped(proc, status),
             Happening::Proc(proc, deed) => self.proc_does(proc, deed),
@@ -247,6 +247,7 @@ impl World {
             peer_has: Vec::new(),
             is_served: true,
             is_held: true,
+            is_half_closed: false,
         };
         self.streams.insert(conn, stream);
         conn
@@ -272,6 +273,16 @@ impl World {
         let latency = self.latency();
         let stream = self.streams.get_mut(&conn).expect("a connection");
         if std::mem::replace(&mut stream.is_held, false) {
+            let at = stream.up_at.max(self.now + latency);
+            self.at(at, Happening::UpEnd(conn));
+        }
+    }
+
+    /// A peer will not send any more, and reads on.
+    pub(crate) fn half_close(&mut self, conn: ConnId) {
+        let latency = self.latency();
+        let stream = self.streams.get_mut(&conn).expect("a connection");
+        if !std::mem::replace(&mut stream.is_half_closed, true) {
             let at = stream.up_at.max(self.now + latency);
             self.at(at, Happening::UpEnd(conn));
         }
@@ -357,6 +368,14 @@ impl World {
         }
         assert_eq!(created.len(), 1, "a submission has one answer");
         self.ledger.created(&created[0], mode == Mode::Background);
+    }
+
+    fn server_closes(&mut self, conn: ConnId) {
+        self.server_loses(conn);
+        if let Some(stream) = self.streams.get(&conn) {
+            let at = stream.down_at.max(self.now + Duration::from_micros(300));
+            self.at(at, Happening::DownEnd(conn));
+        }
     }
 
     fn server_loses(&mut self, conn: ConnId) {
@@ -476,7 +495,7 @@ impl World {
         if std::mem::replace(&mut stream.is_held, false) {
             match stream.owner {
                 Owner::Proc(_) => self.worker_is_cut_off(conn),
-                Owner::Client(_) => panic!("the server closes a client's connection"),
+                Owner::Client(client) => self.client_is_closed(client, conn),
             }
         }
         self.forget_if_over(conn);
