@@ -49,7 +49,11 @@ impl Groups {
         let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
         let path = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
         let root = mount_point(&fs::read_to_string("/proc/self/mountinfo").ok()?)?;
-        let folder = root.join(path);
+        let mut folder = root.join(path);
+        // where this process has gone to make room, before it was replaced by exec(2)
+        if folder.ends_with(daemons_own()) {
+            folder.pop();
+        }
         // the root of the machine has no such file; that of a container, which looks the same by its path, has
         let is_containers = path.is_empty() && folder.join("cgroup.events").exists();
         if !is_containers && !is_marked(&folder) {
@@ -195,12 +199,17 @@ fn count_memory(folder: &Path) -> bool {
     let own = std::process::id().to_string();
     let inside = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
     if inside.lines().any(|pid| pid == own) {
-        let daemon = folder.join(format!("daemon.{own}"));
+        let daemon = folder.join(daemons_own());
         // where it fails, so does the next step, which is the one that counts
         let _ = fs::create_dir(&daemon);
         let _ = fs::write(daemon.join("cgroup.procs"), "0");
     }
     fs::write(folder.join("cgroup.subtree_control"), "+memory").is_ok()
+}
+
+/// The name of the group that the daemon itself goes to.
+fn daemons_own() -> String {
+    format!("daemon.{}", std::process::id())
 }
 
 fn subfolders(folder: &Path) -> Vec<PathBuf> {

@@ -7,6 +7,7 @@
 //! Everything is prepared before the fork. Between fork and exec the child is a copy of a process whose other threads are gone, any of
 //! which may have held the allocator's lock: only async-signal-safe calls are made there (signal-safety(7)), on plain values.
 
+use std::collections::BTreeSet;
 use std::ffi::{CString, OsString};
 use std::fs::{self, Metadata, OpenOptions};
 use std::io;
@@ -16,6 +17,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use libc::c_int;
 use nix::errno::Errno;
@@ -66,7 +68,39 @@ pub struct Child {
 
 /// The end of a process, to be waited for. One that is dropped is still reaped.
 #[derive(Debug)]
-pub struct Exit(tokio::process::Child);
+pub struct Exit {
+    process: tokio::process::Child,
+    awaited: Option<Awaited>,
+}
+
+/// The children that somebody here waits for, whom `orphans` must not reap.
+static AWAITED: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
+
+/// One of them, for as long as this is there.
+#[derive(Debug)]
+struct Awaited(u32);
+
+impl Awaited {
+    fn new(pid: u32) -> Awaited {
+        awaited().insert(pid);
+        Awaited(pid)
+    }
+}
+
+impl Drop for Awaited {
+    fn drop(&mut self) {
+        awaited().remove(&self.0);
+    }
+}
+
+fn awaited() -> MutexGuard<'static, BTreeSet<u32>> {
+    AWAITED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether a child was started by [`spawn`], and its end has not been told yet.
+pub fn is_awaited(pid: u32) -> bool {
+    awaited().contains(&pid)
+}
 
 impl Exit {
     /// Waits until the process has ended and has been reaped. Cancel safe.
@@ -74,7 +108,10 @@ impl Exit {
     /// # Errors
     /// None are known: the process is this one's child.
     pub async fn wait(&mut self) -> io::Result<ExitStatus> {
-        self.0.wait().await
+        let status = self.process.wait().await;
+        // from now on its number may be another's
+        self.awaited = None;
+        status
     }
 }
 
@@ -193,7 +230,10 @@ pub fn spawn(spec: &Spec) -> Result<Child, SpawnError> {
         pid,
         output,
         errors,
-        exit: Exit(process),
+        exit: Exit {
+            process,
+            awaited: Some(Awaited::new(pid)),
+        },
     })
 }
 

@@ -180,7 +180,8 @@ impl Manager {
     fn orphans(&self) -> Vec<Process> {
         let guardian = self.parts.guardian.as_ref().map(Guardian::pid);
         let unknown = process::own_children().into_iter();
-        let unknown = unknown.filter(|&pid| self.crew.led_by(pid).is_none());
+        let unknown =
+            unknown.filter(|&pid| self.crew.led_by(pid).is_none() && !child::is_awaited(pid));
         unknown
             .filter(|&pid| Some(pid) != guardian)
             .filter_map(process::one)
@@ -220,7 +221,7 @@ enum Swept {
     Not(Sweep),
 }
 
-/// Which of the unknown children are orphans: somebody else in this program may have started one, and waits for it.
+/// Which of the unknown children are orphans: a library in this program may have started one, and waits for it.
 #[derive(Debug)]
 pub(in crate::daemon) struct Heritage {
     session: u32,
