@@ -183,6 +183,13 @@ impl Pools<'_> {
             "max_memory" => pool.max_memory = reader.size(entry, 1 << 20..=u64::MAX),
             "no_new_privileges" => set(&mut pool.no_new_privileges, reader.truth(entry)),
             "exit_on_failure" => set(&mut pool.exit_on_failure, reader.truth(entry)),
+            "timeout" => pool.timeout = reader.duration(entry, MILLISECOND),
+            "attempts" => set(&mut pool.attempts, reader.integer(entry, 0..=1000)),
+            "retries" => set(&mut pool.retries, reader.integer(entry, 0..=1000)),
+            "retry_delay" => set(
+                &mut pool.retry_delay,
+                reader.duration(entry, Duration::ZERO),
+            ),
             "start_timeout" => set(&mut pool.start_timeout, reader.duration(entry, MILLISECOND)),
             "stop_signal" => set(&mut pool.stop_signal, self.signal(entry)),
             "stop_timeout" => set(

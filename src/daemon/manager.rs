@@ -5,6 +5,7 @@
 //! through the hub, and nothing else starts, signals or counts processes.
 
 mod connections;
+mod jobs;
 mod machine;
 mod orders;
 mod processes;
@@ -22,6 +23,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
+use self::jobs::Losses;
 use super::control::{Control, Reply};
 use super::crew::{Crew, MemberService, Registration};
 use super::demand;
@@ -139,6 +141,8 @@ pub(super) struct Manager {
     killed: HashSet<ProcId>,
     /// Processes that have ended, until nothing is left of them.
     sweeps: BTreeMap<ProcId, Sweep>,
+    /// What the processes have taken down with them.
+    losses: Losses,
     /// Events that carrying out an action brought, before the next happening is looked at.
     events: VecDeque<Event>,
     /// When the job server is looked at next, and when it was last.
@@ -173,6 +177,7 @@ impl Manager {
             groups: HashMap::new(),
             killed: HashSet::new(),
             sweeps: BTreeMap::new(),
+            losses: Losses::default(),
             events: VecDeque::new(),
             sample_at: None,
             sampled: Time::ZERO,
@@ -297,6 +302,7 @@ impl Manager {
             match event {
                 Event::Parked { proc } if !self.is_parked(proc) => continue,
                 Event::Cancelled { proc } if !self.works_for_nobody(proc) => continue,
+                Event::Overdue { proc, .. } if !self.is_overdue(proc) => continue,
                 _ => {}
             }
             let now = self.parts.hub.now();

@@ -1,6 +1,6 @@
 //! A function: three lanes of waiting jobs, and the workers that sleep until there is one.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use foldhash::SharedSeed;
@@ -9,6 +9,7 @@ use slab::Slab;
 
 use super::conn::ConnKey;
 use super::job::{JobKey, Jobs, NOBODY, Place};
+use super::policy::Policy;
 use super::waits::Waits;
 use crate::proto::Priority;
 
@@ -48,6 +49,9 @@ pub(super) struct Function {
     pub(super) jobs: u64,
     /// `maxqueue`: no more jobs than this when one of high, normal or low priority is submitted; 0 is no limit.
     pub(super) max_queue: Option<[u32; 3]>,
+    pub(super) policy: Policy,
+    /// Its jobs are given to nobody.
+    pub(super) is_paused: bool,
     /// Connections that registered it.
     pub(super) workers: u64,
     /// Those of them that are asleep and may be woken, the most recently parked last.
@@ -162,6 +166,9 @@ pub(super) enum DropError {
 pub(super) struct Functions {
     all: Slab<Function>,
     by_name: HashMap<Box<[u8]>, u32, SeedableRandomState>,
+    /// By name, for those that are named later.
+    policies: BTreeMap<Box<[u8]>, Policy>,
+    paused: BTreeSet<Box<[u8]>>,
     /// Where the search for one that is not needed goes on.
     hand: u32,
 }
@@ -172,6 +179,8 @@ impl Functions {
         Functions {
             all: Slab::new(),
             by_name: HashMap::with_hasher(hash),
+            policies: BTreeMap::new(),
+            paused: BTreeSet::new(),
             hand: 0,
         }
     }
@@ -186,10 +195,36 @@ impl Functions {
         }
         let key = self.all.insert(Function {
             name: name.into(),
+            policy: self.policies.get(name).copied().unwrap_or_default(),
+            is_paused: self.paused.contains(name),
             ..Function::default()
         }) as u32;
         self.by_name.insert(name.into(), key);
         Some(key)
+    }
+
+    /// What holds for functions of these names, and for no others.
+    pub(super) fn govern(&mut self, policies: BTreeMap<Box<[u8]>, Policy>) {
+        for (_, function) in &mut self.all {
+            let policy = policies.get(&function.name);
+            function.policy = policy.copied().unwrap_or_default();
+        }
+        self.policies = policies;
+    }
+
+    /// Holds the function with this name, or no longer. Returns whether that is new.
+    pub(super) fn pause(&mut self, name: &[u8], is_paused: bool) -> bool {
+        if let Some(key) = self.find(name) {
+            self[key].is_paused = is_paused;
+        }
+        match is_paused {
+            true => self.paused.insert(name.into()),
+            false => self.paused.remove(name),
+        }
+    }
+
+    pub(super) fn paused(&self) -> &BTreeSet<Box<[u8]>> {
+        &self.paused
     }
 
     /// Forgets a function that nobody has to do with, the next one from where the last search ended.

@@ -216,6 +216,37 @@ impl World {
         pool
     }
 
+    /// What the file says of jobs that do not end well.
+    fn make_strict(&mut self, mut pool: Pool) -> Pool {
+        let random = &mut self.strict;
+        let limit = random.millis(800, 3000);
+        pool.timeout = random.percent(40).then_some(limit);
+        pool.attempts = *random.any(&[0, 2, 3, 3]);
+        pool.retries = *random.any(&[0, 0, 1, 3]);
+        pool.retry_delay = *random.any(&[Duration::ZERO, Duration::from_millis(200)]);
+        pool
+    }
+
+    /// Holds the queue of a function, or lets it go.
+    pub(crate) fn hold(&mut self) {
+        let function = *self.strict.any(&FUNCTIONS);
+        if self.held.remove(function) {
+            assert!(self.server.resume(self.now, function.as_bytes()));
+        } else {
+            self.held.insert(function);
+            assert!(self.server.pause(function.as_bytes()));
+        }
+        self.deliver();
+    }
+
+    /// Lets all queues go.
+    pub(crate) fn resume_all(&mut self) {
+        for function in std::mem::take(&mut self.held) {
+            assert!(self.server.resume(self.now, function.as_bytes()));
+            self.deliver();
+        }
+    }
+
     pub(crate) fn reload(&mut self) {
         let mut pools = Vec::new();
         for name in NAMES {
@@ -231,6 +262,8 @@ impl World {
                 }),
                 _ => Arc::new(self.any_pool(name)),
             };
+            let pool = Arc::unwrap_or_clone(pool);
+            let pool = Arc::new(self.make_strict(pool));
             pools.push(pool);
         }
         let capped = self.random.percent(30);

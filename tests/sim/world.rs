@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gearpool::config::Pool;
-use gearpool::jobs::{ConnId, JobServer, MAX_UNIQUE, Newcomers, Options, Peer};
+use gearpool::jobs::{ConnId, JobServer, MAX_UNIQUE, Newcomers, Notice, Options, Peer, Policy};
 use gearpool::pools::{Caps, Event, ExitStatus, ProcId, Stop};
 use gearpool::proto::{Decoded, Frame, Kind, Mode, Request, Response, decode};
 use gearpool::time::Time;
@@ -50,6 +50,8 @@ pub(crate) enum Happening {
     Operator,
     /// The operator cancels a job.
     Cancel,
+    /// The operator holds the queue of a function, or lets it go.
+    Hold,
     /// Orders that reach the manager together.
     Orders(Vec<Event>),
 }
@@ -81,6 +83,14 @@ pub(crate) struct World {
     pub(crate) random: Random,
     /// Of its own, so that a seed means the same world whether jobs are cancelled or not, up to the first that is.
     pub(crate) cancels: Random,
+    /// Likewise of what is said of jobs that do not end well.
+    pub(crate) strict: Random,
+    /// What is in force of that, by function.
+    pub(crate) policies: BTreeMap<String, Policy>,
+    pub(crate) held: BTreeSet<&'static str>,
+    /// Jobs that have run past their limit, by handle.
+    pub(crate) overdue: BTreeSet<Vec<u8>>,
+    pub(crate) overdues: u64,
     pub(crate) now: Time,
     line: BTreeMap<(Time, u64), Happening>,
     number: u64,
@@ -101,6 +111,8 @@ pub(crate) struct World {
     pub(crate) is_traced: bool,
     /// Peers do also what no library does. Other seeds play as they did when those with a name were found.
     pub(crate) is_wild: bool,
+    /// Some jobs kill whatever process they are given to.
+    pub(crate) is_poisoned: bool,
     pub(crate) steps: u64,
 }
 
@@ -119,6 +131,11 @@ impl World {
             manager: Manager::new(random.next()),
             random,
             cancels: Random::new(!seed),
+            strict: Random::new(seed ^ 0x5eed),
+            policies: BTreeMap::new(),
+            held: BTreeSet::new(),
+            overdue: BTreeSet::new(),
+            overdues: 0,
             now: Time::ZERO,
             line: BTreeMap::new(),
             number: 0,
@@ -135,6 +152,7 @@ impl World {
             is_finished: false,
             is_traced,
             is_wild: matches!(seed % 5, 0 | 2),
+            is_poisoned: seed % 7 == 3,
             steps: 0,
         }
     }
@@ -210,6 +228,7 @@ impl World {
             Happening::Client(client, deed) => self.client_does(client, deed),
             Happening::Operator => self.operate(),
             Happening::Cancel => self.cancel(),
+            Happening::Hold => self.hold(),
             Happening::Orders(orders) => {
                 for order in orders {
                     self.tidings(Tidings::Order(order));
@@ -339,8 +358,13 @@ impl World {
             | Request::WorkFail { handle }
             | Request::WorkException { handle, .. } => {
                 let load = self.server.worker_load(conn).expect("it is served");
-                if load.jobs.iter().any(|job| job.handle.as_bytes() == handle) {
-                    self.ledger.ended(handle);
+                let mut jobs = load.jobs.iter();
+                if let Some(job) = jobs.find(|job| job.handle.as_bytes() == handle) {
+                    self.overdue.remove(handle);
+                    match request {
+                        Request::WorkComplete { .. } => self.ledger.ended(handle),
+                        _ => self.ledger.failed(handle, self.policy(&job.function)),
+                    }
                 }
             }
             Request::SubmitJob { mode, unique, .. } if unique.len() <= MAX_UNIQUE => {
@@ -411,6 +435,9 @@ impl World {
         let notices = out.notices().to_vec();
         let demand = out.demand();
         out.clear();
+        for notice in &notices {
+            self.keep_books(notice);
+        }
         self.server.assert_invariants();
         let mut is_assigned = false;
         for (conn, bytes) in sends {
@@ -420,11 +447,19 @@ impl World {
                     "{conn:?} is told {}",
                     words(|out| response.encode(out))
                 );
-                if let Response::JobAssign { handle, .. }
-                | Response::JobAssignUniq { handle, .. }
-                | Response::JobAssignAll { handle, .. } = response
+                if let Response::JobAssign {
+                    handle, function, ..
+                }
+                | Response::JobAssignUniq {
+                    handle, function, ..
+                }
+                | Response::JobAssignAll {
+                    handle, function, ..
+                } = response
                 {
                     is_assigned = true;
+                    let function = String::from_utf8_lossy(function);
+                    assert!(!self.held.contains(&*function), "{function} is held");
                     self.ledger.assigned(handle);
                     assert!(
                         self.manager.may_be_given_a_job(conn),
@@ -454,6 +489,44 @@ impl World {
         }
         if demand {
             self.demand();
+        }
+    }
+
+    /// What holds for jobs of a function.
+    pub(crate) fn policy(&self, function: &str) -> Policy {
+        self.policies.get(function).copied().unwrap_or_default()
+    }
+
+    /// Compares what the server says of jobs that do not end well with what has happened.
+    fn keep_books(&mut self, notice: &Notice) {
+        match notice {
+            Notice::Overdue { handle, .. } => {
+                assert!(self.overdue.insert(handle.to_vec()), "it is told twice");
+                self.overdues += 1;
+            }
+            Notice::Lost {
+                conn,
+                handle,
+                attempts,
+                of,
+                is_set_aside,
+            } => {
+                let is_overdue = self.overdue.remove(&**handle);
+                assert!(
+                    is_overdue || self.manager.may_be_given_a_job(*conn),
+                    "that {} was lost is our doing, and it counts",
+                    text(handle)
+                );
+                let function = self
+                    .server
+                    .show(self.now, handle)
+                    .expect("it is there")
+                    .function;
+                let policy = self.policy(&function);
+                let told = (*attempts, *of, *is_set_aside);
+                self.ledger.lost(handle, policy, told);
+            }
+            _ => {}
         }
     }
 
