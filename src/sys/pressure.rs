@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::memory::{limited_groups, number};
+use super::process;
 
 /// How the machine is; `None` for what the system does not tell.
 #[derive(Clone, Copy, Debug)]
@@ -88,7 +89,7 @@ pub fn proportional(pid: u32) -> Option<u64> {
 
 /// How many processes the kernel has killed for want of memory, the machine's or a control group's, since the machine's start.
 pub fn oom_kills() -> u64 {
-    let stat = fs::read_to_string("/proc/vmstat").unwrap_or_default();
+    let stat = process::read("/proc/vmstat").unwrap_or_default();
     let line = stat.lines().find_map(|line| line.strip_prefix("oom_kill "));
     line.and_then(|kills| kills.parse().ok()).unwrap_or(0)
 }

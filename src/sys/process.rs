@@ -2,7 +2,8 @@
 //!
 //! Read when a question comes up and never kept: a number from here may belong to another process a moment later.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
 
 /// One line of the table, proc_pid_stat(5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +59,7 @@ pub fn children(pid: u32) -> Option<Vec<u32>> {
 /// The children of this process's main thread, to which the kernel gives the orphans too. Tens of microseconds.
 pub fn own_children() -> Vec<u32> {
     let own = std::process::id();
-    match fs::read_to_string(format!("/proc/{own}/task/{own}/children")) {
+    match read(&format!("/proc/{own}/task/{own}/children")) {
         Ok(list) => list.split_ascii_whitespace().flat_map(str::parse).collect(),
         Err(_) => {
             let all = all().into_iter();
@@ -67,6 +68,13 @@ pub fn own_children() -> Vec<u32> {
                 .collect()
         }
     }
+}
+
+/// A file of the kernel's, whose size it does not tell: in as few calls as may be, for some of them are asked for at every start.
+pub(super) fn read(path: &str) -> io::Result<String> {
+    let mut text = String::with_capacity(16 << 10);
+    File::open(path)?.take(1 << 20).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 /// These processes, and what descends from them.

@@ -51,10 +51,10 @@ impl Manager {
 
     /// Reaps what has come to us and has ended, and looks after what ended processes have left.
     pub(super) fn sweep(&mut self) {
-        self.reap();
+        let orphans = self.reap();
         let now = self.parts.hub.now();
         for (proc, sweep) in std::mem::take(&mut self.sweeps) {
-            match self.sweep_one(now, proc, sweep) {
+            match self.sweep_one(now, proc, sweep, &orphans) {
                 Swept::Not(mut sweep) => {
                     // how long it has lived is not to be measured by how long this takes
                     if !std::mem::replace(&mut sweep.is_told, true) {
@@ -76,8 +76,8 @@ impl Manager {
         }
     }
 
-    fn sweep_one(&self, now: Time, proc: ProcId, mut sweep: Sweep) -> Swept {
-        let left = self.left_by(proc);
+    fn sweep_one(&self, now: Time, proc: ProcId, mut sweep: Sweep, orphans: &[Process]) -> Swept {
+        let left = self.left_by(proc, orphans);
         let Some(member) = self.crew.get(proc).filter(|_| !left.is_empty()) else {
             return Swept::Clean(sweep);
         };
@@ -146,7 +146,7 @@ impl Manager {
     }
 
     /// What is left of a process that has ended; also what has ended itself and is reaped in a moment.
-    fn left_by(&self, proc: ProcId) -> Vec<Process> {
+    fn left_by(&self, proc: ProcId, orphans: &[Process]) -> Vec<Process> {
         let Some(member) = self.crew.get(proc) else {
             return Vec::new();
         };
@@ -156,7 +156,6 @@ impl Manager {
             .into_iter()
             .flat_map(|group| group.processes());
         let mut left: Vec<Process> = in_group.filter_map(process::one).collect();
-        let orphans = self.orphans();
         if !orphans.is_empty() {
             let marks = [
                 format!("GEARPOOL_INSTANCE={}", self.parts.surroundings.instance),
@@ -164,7 +163,7 @@ impl Manager {
                 format!("GEARPOOL_SLOT={}", member.slot.0),
             ];
             let marks: Vec<&[u8]> = marks.iter().map(String::as_bytes).collect();
-            let its_own = orphans.into_iter().filter(|orphan| {
+            let its_own = orphans.iter().filter(|orphan| {
                 orphan.session == member.pid
                     || orphan.group == member.pid
                     || process::has_in_environment(orphan.pid, &marks)
@@ -189,21 +188,18 @@ impl Manager {
             .collect()
     }
 
-    /// Reaps the orphans that have ended.
-    fn reap(&self) {
-        for orphan in self.orphans() {
-            if orphan.ended {
-                orphans::reap(orphan.pid);
-            }
-        }
+    /// Reaps the orphans that have ended, and returns the others.
+    fn reap(&self) -> Vec<Process> {
+        let mut orphans = self.orphans();
+        orphans.retain(|orphan| !(orphan.ended && orphans::reap(orphan.pid)));
+        orphans
     }
 
     /// Kills what is left when all processes have ended: what ran under another name than its process's all the time.
     pub(super) fn sweep_rest(&self) {
         let begin = std::time::Instant::now();
         loop {
-            self.reap();
-            let rest = self.orphans().into_iter();
+            let rest = self.reap().into_iter();
             let rest: Vec<_> = rest.filter(|it| self.parts.heritage.ends(it)).collect();
             if rest.is_empty() || begin.elapsed() > GRACE {
                 return;
