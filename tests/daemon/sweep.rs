@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use gearpool::sys::process;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::support::{Daemon, Home, pids, until};
+use crate::support::{DEADLINE, Daemon, Home, pids, until};
 
 /// Each start notes what is alive of those that the start before has noted, and becomes the worker.
 const START: &str = r#"
@@ -137,6 +138,20 @@ fn the_end_of_the_daemon_is_the_end_of_all_that_came_to_it() {
     assert!(!is_there(bare));
 }
 
+/// Whether a condition comes true: for the end of a test that may be failing already.
+pub(crate) fn eventually(mut condition: impl FnMut() -> bool) -> bool {
+    let begin = Instant::now();
+    loop {
+        if condition() {
+            return true;
+        }
+        if begin.elapsed() > DEADLINE {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// A control group of version 2 for a test. `None` where none can be made: that takes root, or a group that was delegated, and Linux
 /// with version 2 mounted.
 struct Control(PathBuf);
@@ -165,12 +180,13 @@ impl Control {
 impl Drop for Control {
     fn drop(&mut self) {
         let _ = fs::write(self.0.join("cgroup.kill"), "1");
-        until("the control group to be empty", || {
+        let is_gone = eventually(|| {
             self.groups().iter().for_each(|group| {
                 let _ = fs::remove_dir(group);
             });
             fs::remove_dir(&self.0).is_ok()
         });
+        assert!(is_gone || std::thread::panicking(), "it is not empty");
     }
 }
 
