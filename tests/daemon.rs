@@ -14,6 +14,8 @@ mod control;
 mod crash;
 #[path = "daemon/jobs.rs"]
 mod jobs;
+#[path = "daemon/life.rs"]
+mod life;
 #[path = "daemon/logs.rs"]
 mod logs;
 #[path = "daemon/php_ends.rs"]
@@ -30,6 +32,8 @@ mod scale;
 mod shutdown;
 #[path = "support/daemon.rs"]
 mod support;
+#[path = "daemon/sweep.rs"]
+mod sweep;
 #[path = "daemon/tutorial.rs"]
 mod tutorial;
 #[path = "daemon/view.rs"]

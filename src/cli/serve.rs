@@ -18,7 +18,9 @@ use crate::config::units::parse_size;
 use crate::config::{Address, DEFAULT_PORT, ServerLimits};
 use crate::daemon::listener::{Keepalive, SocketOptions};
 use crate::daemon::log::{LogTarget, Verbosity};
-use crate::daemon::settings::{CoreDumps, Ground, LoadGuard, LoadedFile, Program, Settings};
+use crate::daemon::settings::{
+    ControlGroups, CoreDumps, Ground, LoadGuard, LoadedFile, Program, Settings,
+};
 use crate::daemon::{self, file, paths};
 use crate::jobs::Options;
 use crate::sys::{handover, net};
@@ -161,6 +163,14 @@ pub struct ServeArgs {
     /// Whether pools stay as they are while the machine is short of processors or memory
     #[arg(long, value_name = "on|off", value_enum, default_value_t = LoadGuard::On, env = "GEARPOOL_LOAD_GUARD")]
     load_guard: LoadGuard,
+    /// Where each process of a pool gets a control group: auto (the daemon's own, if it was delegated), off, or a folder of version 2
+    #[arg(
+        long,
+        value_name = "auto|off|DIR",
+        default_value = "auto",
+        env = "GEARPOOL_CGROUP"
+    )]
+    cgroup: ControlGroups,
     #[command(flatten)]
     ssl: SslArgs,
     /// Only look whether the command line is right, and end with 0 or 1
@@ -208,6 +218,7 @@ impl ServeArgs {
     fn or(self, file: ServeArgs) -> ServeArgs {
         ServeArgs {
             load_guard: self.load_guard,
+            cgroup: self.cgroup,
             config: self.config.or(file.config),
             listen: match self.listen.is_empty() {
                 true => file.listen,
@@ -266,6 +277,7 @@ impl ServeArgs {
         Ok(Settings {
             program: self.program,
             load_guard: self.load_guard,
+            groups: self.cgroup.clone(),
             listen: speech.listen,
             tls: speech.tls,
             pem_files: speech.pem_files,

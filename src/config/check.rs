@@ -57,13 +57,19 @@ fn file(reader: &mut Reader, root: &Node, env: Env<'_>) -> Config {
     };
     if sections {
         // Every pool begins as the defaults, wherever in the file they are.
+        // So they do what "server" says of them all.
+        if let Some(section) = entries.iter().find(|entry| entry.key == "server") {
+            config.server = server(pools.reader, *section);
+            pools
+                .defaults
+                .ends_the_daemon(config.server.exit_on_failure);
+        }
         if let Some(defaults) = entries.iter().find(|entry| entry.key == "defaults") {
             pools.read_defaults(*defaults);
         }
         for entry in &entries {
             match entry.key {
-                "defaults" => {}
-                "server" => config.server = server(pools.reader, *entry),
+                "defaults" | "server" => {}
                 "functions" => {
                     let example = "{resize: {cmd: \"php resize.php\", max: 4}}";
                     for entry in pools.reader.entries(*entry, example).unwrap_or_default() {
@@ -132,6 +138,7 @@ fn server(reader: &mut Reader, section: Entry<'_>) -> Server {
             "state_dir" => server.state_dir = reader.path(entry),
             "log_dir" => server.log_dir = reader.path(entry),
             "max_processes" => server.max_processes = reader.integer(entry, 1..=1_000_000),
+            "exit_on_failure" => server.exit_on_failure = reader.truth(entry) == Some(true),
             "limits" => server.limits = limits(reader, entry),
             key => reader.problem(entry.key_place, keys::SERVER.unknown(key)),
         }

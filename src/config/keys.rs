@@ -34,9 +34,10 @@ pub(super) const SERVER: Section = Section {
         "state_dir",
         "log_dir",
         "max_processes",
+        "exit_on_failure",
         "limits",
     ],
-    later: &["durable", "exit_on_failure", "http", "priority"],
+    later: &["durable", "http", "priority"],
     synonyms: &[
         ("address", "listen"),
         ("bind", "listen"),
@@ -99,8 +100,10 @@ pub(super) const POOL: Section = Section {
         "umask",
         "nice",
         "limits",
+        "no_new_privileges",
         "max_jobs",
         "max_lifetime",
+        "max_memory",
         "timeout",
         "attempts",
         "retries",
@@ -109,17 +112,12 @@ pub(super) const POOL: Section = Section {
         "stop_signal",
         "stop_timeout",
         "restart",
+        "exit_on_failure",
         "priority",
         "scale",
         "log",
     ],
-    later: &[
-        "check",
-        "drain_timeout",
-        "exit_on_failure",
-        "max_memory",
-        "watch",
-    ],
+    later: &["check", "drain_timeout", "watch"],
     synonyms: &[
         ("autorestart", "restart"),
         ("command", "cmd"),
@@ -134,7 +132,9 @@ pub(super) const POOL: Section = Section {
         ("numprocs", "count"),
         ("processes", "count"),
         ("replicas", "count"),
+        ("no_new_privs", "no_new_privileges"),
         ("rlimits", "limits"),
+        ("max_memory_restart", "max_memory"),
         ("startsecs", "start_timeout"),
         ("stopwaitsecs", "stop_timeout"),
         ("workers", "count"),
@@ -146,13 +146,31 @@ pub(super) const POOL: Section = Section {
 
 pub(super) const LIMITS: Section = Section {
     name: "\"limits\"",
-    known: &["nofile", "nproc", "core", "address_space", "cpu"],
+    known: &[
+        "nofile",
+        "nproc",
+        "core",
+        "address_space",
+        "cpu",
+        "data",
+        "stack",
+        "fsize",
+        "memlock",
+    ],
     later: &[],
     synonyms: &[
         ("as", "address_space"),
+        ("file_size", "fsize"),
         ("files", "nofile"),
         ("memory", "address_space"),
     ],
+};
+
+pub(super) const LIMIT: Section = Section {
+    name: "a limit",
+    known: &["soft", "hard"],
+    later: &[],
+    synonyms: &[("maximum", "hard")],
 };
 
 pub(super) const SCALE: Section = Section {
@@ -192,13 +210,14 @@ pub(super) const LOG: Section = Section {
 };
 
 /// Every kind of map.
-pub(super) const ALL: [&Section; 8] = [
+pub(super) const ALL: [&Section; 9] = [
     &TOP,
     &SERVER,
     &SERVER_LIMITS,
     &TLS,
     &POOL,
     &LIMITS,
+    &LIMIT,
     &SCALE,
     &LOG,
 ];
@@ -216,7 +235,7 @@ impl Section {
             return format!("{} belongs under {}", quote(key), home.name);
         }
         // A long list helps nobody; those sections are in the example file.
-        if self.known.len() > 8 {
+        if self.known.len() > 9 {
             return format!(
                 "unknown key {}, {} has no such option",
                 quote(key),
@@ -286,7 +305,8 @@ mod tests {
             (&SERVER, "port"),
             (&LOG, "stdout_logfile"),
             (&LOG, "kept"),
-            (&LIMITS, "memlock"),
+            (&LIMITS, "rss"),
+            (&LIMIT, "maximum"),
             (&SERVER, "ssl"),
             (&TLS, "certificate"),
             (&TLS, "ciphers"),

@@ -26,8 +26,8 @@ pub mod units;
 pub use address::{Address, AddressError, DEFAULT_PORT, DEFAULT_TLS_PORT};
 pub use problem::{Problem, Problems};
 pub use schema::{
-    Command, Config, Limits, Log, LogFormat, NoSignal, PemFiles, PemPlaces, Pool, Restart, Scale,
-    Server, ServerLimits, Signal, Stderr, Tls,
+    Command, Config, Limit, Limits, Log, LogFormat, NoSignal, PemFiles, PemPlaces, Pool, Resource,
+    Restart, Scale, Server, ServerLimits, Signal, Stderr, Tls,
 };
 pub use tree::Place;
 

@@ -10,7 +10,7 @@ use super::keys;
 use super::log;
 use super::problem::quote;
 use super::read::{Entry, Reader};
-use super::schema::{Command, Limits, Pool, Restart, Signal};
+use super::schema::{Command, Limit, Limits, Pool, Resource, Restart, Signal};
 use super::tree::{Place, Value};
 use super::units::parse_umask;
 
@@ -51,6 +51,13 @@ impl Default for Draft {
     }
 }
 
+impl Draft {
+    /// Whether the daemon ends when a pool does not work that says nothing of it.
+    pub(super) fn ends_the_daemon(&mut self, is_so: bool) {
+        self.pool.exit_on_failure = is_so;
+    }
+}
+
 /// The keys that `defaults` cannot have, as they were met.
 #[derive(Default)]
 struct Own<'a> {
@@ -71,7 +78,7 @@ pub(super) struct Pools<'a> {
 impl Pools<'_> {
     /// Reads `defaults:`.
     pub(super) fn read_defaults(&mut self, section: Entry<'_>) {
-        let mut draft = Draft::default();
+        let mut draft = self.defaults.clone();
         for entry in self
             .reader
             .entries(section, "{stop_timeout: 1m}")
@@ -173,6 +180,9 @@ impl Pools<'_> {
             "limits" => self.limits(&mut pool.limits, entry),
             "max_jobs" => pool.max_jobs = reader.integer(entry, 1..=1_000_000_000_000),
             "max_lifetime" => pool.max_lifetime = reader.duration(entry, Duration::from_secs(1)),
+            "max_memory" => pool.max_memory = reader.size(entry, 1 << 20..=u64::MAX),
+            "no_new_privileges" => set(&mut pool.no_new_privileges, reader.truth(entry)),
+            "exit_on_failure" => set(&mut pool.exit_on_failure, reader.truth(entry)),
             "timeout" => pool.timeout = reader.duration(entry, MILLISECOND),
             "attempts" => set(&mut pool.attempts, reader.integer(entry, 0..=1000)),
             "retries" => set(&mut pool.retries, reader.integer(entry, 0..=1000)),
@@ -213,32 +223,71 @@ impl Pools<'_> {
     }
 
     fn limits(&mut self, limits: &mut Limits, section: Entry<'_>) {
-        /// What setrlimit(2) calls RLIM_INFINITY.
-        const UNLIMITED: u64 = u64::MAX;
+        let entries = self.reader.entries(section, "{nofile: 4096}");
+        for entry in entries.unwrap_or_default() {
+            match Resource::ALL.into_iter().find(|it| it.name() == entry.key) {
+                Some(resource) => {
+                    if let Some(limit) = self.limit(resource, entry) {
+                        limits.0.insert(resource, limit);
+                    }
+                }
+                None => {
+                    let message = keys::LIMITS.unknown(entry.key);
+                    self.reader.problem(entry.key_place, message);
+                }
+            }
+        }
+    }
+
+    /// One value for both, `max` for as much as the daemon may have, or `{soft: …, hard: …}`.
+    fn limit(&mut self, resource: Resource, entry: Entry<'_>) -> Option<Limit> {
+        let mut limit = Limit {
+            soft: None,
+            hard: None,
+        };
+        match &entry.node.value {
+            Value::Map(pairs) => {
+                for entry in self.reader.pairs(pairs) {
+                    match entry.key {
+                        "soft" => limit.soft = self.amount(resource, entry),
+                        "hard" => limit.hard = self.amount(resource, entry),
+                        key => {
+                            let message = keys::LIMIT.unknown(key);
+                            self.reader.problem(entry.key_place, message);
+                        }
+                    }
+                }
+                if limit.hard.is_some_and(|hard| limit.soft > Some(hard)) {
+                    let message = format!("\"{}\": soft is more than hard", entry.key);
+                    self.reader.problem(entry.place(), message);
+                    return None;
+                }
+                Some(limit)
+            }
+            Value::Scalar(text) if text.trim() == "max" => Some(limit),
+            Value::Null | Value::Scalar(_) | Value::List(_) => {
+                self.amount(resource, entry).map(Limit::of)
+            }
+        }
+    }
+
+    fn amount(&mut self, resource: Resource, entry: Entry<'_>) -> Option<u64> {
         const COUNT: i128 = 1_000_000_000;
         let reader = &mut *self.reader;
-        for entry in reader
-            .entries(section, "{nofile: 4096}")
-            .unwrap_or_default()
-        {
-            let unlimited =
-                matches!(&entry.node.value, Value::Scalar(text) if text.trim() == "unlimited");
-            let unlimited = unlimited.then_some(UNLIMITED);
-            match entry.key {
-                "nofile" => limits.nofile = unlimited.or_else(|| reader.integer(entry, 1..=COUNT)),
-                "nproc" => limits.nproc = unlimited.or_else(|| reader.integer(entry, 1..=COUNT)),
-                "core" => limits.core = unlimited.or_else(|| reader.size(entry, 0..=u64::MAX)),
-                "address_space" => {
-                    limits.address_space =
-                        unlimited.or_else(|| reader.size(entry, 1 << 20..=u64::MAX));
-                }
-                "cpu" => {
-                    limits.cpu = unlimited.or_else(|| {
-                        let time = reader.duration(entry, Duration::from_secs(1));
-                        time.map(|time| time.as_secs())
-                    });
-                }
-                key => reader.problem(entry.key_place, keys::LIMITS.unknown(key)),
+        if matches!(&entry.node.value, Value::Scalar(text) if text.trim() == "unlimited") {
+            return Some(Limit::UNLIMITED);
+        }
+        match resource {
+            Resource::Nofile | Resource::Nproc => reader.integer(entry, 1..=COUNT),
+            Resource::Cpu => {
+                let time = reader.duration(entry, Duration::from_secs(1));
+                time.map(|time| time.as_secs())
+            }
+            Resource::AddressSpace | Resource::Data | Resource::Stack => {
+                reader.size(entry, 1 << 20..=u64::MAX)
+            }
+            Resource::Core | Resource::Fsize | Resource::Memlock => {
+                reader.size(entry, 0..=u64::MAX)
             }
         }
     }

@@ -34,6 +34,8 @@ pub struct Server {
     pub log_dir: Option<PathBuf>,
     /// No more processes than this in all pools together.
     pub max_processes: Option<u32>,
+    /// What pools have that do not say whether the daemon ends when they do not work.
+    pub exit_on_failure: bool,
     /// What peers may take.
     pub limits: ServerLimits,
 }
@@ -129,10 +131,14 @@ pub struct Pool {
     pub nice: Option<i32>,
     /// Resource limits.
     pub limits: Limits,
+    /// Whether nothing that it executes may gain privileges, as by set-user-ID, PR_SET_NO_NEW_PRIVS(2const).
+    pub no_new_privileges: bool,
     /// Drain and replace a process after this many jobs.
     pub max_jobs: Option<u64>,
     /// Drain and replace a process after this time.
     pub max_lifetime: Option<Duration>,
+    /// Drain and replace a process that takes, with its children, more bytes of memory.
+    pub max_memory: Option<u64>,
     /// How long a job may run before its process is killed for it.
     pub timeout: Option<Duration>,
     /// How many processes a job may take down before it is set aside as failed; 0 is no limit.
@@ -149,6 +155,8 @@ pub struct Pool {
     pub stop_timeout: Duration,
     /// Whether a process that ended by itself is started again.
     pub restart: Restart,
+    /// Whether the daemon ends when this pool does not work.
+    pub exit_on_failure: bool,
     /// When the pool grows and shrinks.
     pub scale: Scale,
     /// Its weight where `server.max_processes` does not give every pool what it wants.
@@ -239,19 +247,83 @@ impl FromStr for Signal {
 #[error("no such signal")]
 pub struct NoSignal;
 
-/// setrlimit(2), soft and hard alike; `None` leaves what the daemon has.
+/// What a process may use, setrlimit(2). What is not in it is as the daemon has it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Limits {
+pub struct Limits(pub BTreeMap<Resource, Limit>);
+
+/// Something that a process may use so much of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Resource {
     /// RLIMIT_NOFILE, descriptors.
-    pub nofile: Option<u64>,
+    Nofile,
     /// RLIMIT_NPROC, processes of the user.
-    pub nproc: Option<u64>,
+    Nproc,
     /// RLIMIT_CORE, bytes of a core file.
-    pub core: Option<u64>,
+    Core,
     /// RLIMIT_AS, bytes of address space.
-    pub address_space: Option<u64>,
+    AddressSpace,
     /// RLIMIT_CPU, seconds.
-    pub cpu: Option<u64>,
+    Cpu,
+    /// RLIMIT_DATA, bytes of data and heap.
+    Data,
+    /// RLIMIT_STACK, bytes of stack.
+    Stack,
+    /// RLIMIT_FSIZE, bytes of a file that it writes.
+    Fsize,
+    /// RLIMIT_MEMLOCK, bytes of memory that is not swapped out.
+    Memlock,
+}
+
+/// How much of it. [`Limit::UNLIMITED`] is a value too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limit {
+    /// What is in force, which the process may raise up to `hard`; `None` is as much as that.
+    pub soft: Option<u64>,
+    /// The most that it may be; `None` leaves what the daemon has.
+    pub hard: Option<u64>,
+}
+
+impl Resource {
+    /// Every one.
+    pub const ALL: [Resource; 9] = [
+        Resource::Nofile,
+        Resource::Nproc,
+        Resource::Core,
+        Resource::AddressSpace,
+        Resource::Cpu,
+        Resource::Data,
+        Resource::Stack,
+        Resource::Fsize,
+        Resource::Memlock,
+    ];
+
+    /// Its key in the file.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Resource::Nofile => "nofile",
+            Resource::Nproc => "nproc",
+            Resource::Core => "core",
+            Resource::AddressSpace => "address_space",
+            Resource::Cpu => "cpu",
+            Resource::Data => "data",
+            Resource::Stack => "stack",
+            Resource::Fsize => "fsize",
+            Resource::Memlock => "memlock",
+        }
+    }
+}
+
+impl Limit {
+    /// RLIM_INFINITY.
+    pub const UNLIMITED: u64 = u64::MAX;
+
+    /// So much and no more, not even if the process asks.
+    pub const fn of(value: u64) -> Limit {
+        Limit {
+            soft: Some(value),
+            hard: Some(value),
+        }
+    }
 }
 
 /// When a pool grows and shrinks.
@@ -364,8 +436,10 @@ impl Pool {
             umask: None,
             nice: None,
             limits: Limits::default(),
+            no_new_privileges: false,
             max_jobs: None,
             max_lifetime: None,
+            max_memory: None,
             timeout: None,
             attempts: 3,
             retries: 0,
@@ -374,6 +448,7 @@ impl Pool {
             stop_signal: Signal::Term,
             stop_timeout: Duration::from_secs(30),
             restart: Restart::Always,
+            exit_on_failure: false,
             scale: Scale::default(),
             priority: 1,
             log: Log::default(),
@@ -387,6 +462,7 @@ impl Pool {
             max: 0,
             max_jobs: None,
             max_lifetime: None,
+            max_memory: None,
             timeout: None,
             attempts: 0,
             retries: 0,
@@ -395,6 +471,7 @@ impl Pool {
             stop_timeout: Duration::ZERO,
             stop_signal: Signal::Term,
             restart: Restart::Always,
+            exit_on_failure: false,
             scale: Scale::default(),
             priority: 1,
             ..pool.clone()

@@ -5,6 +5,7 @@
     reason = "one test measures how long a hostile file takes"
 )]
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -71,6 +72,7 @@ server:
   state_dir: state
   log_dir: /var/log/gearpool
   max_processes: 200
+  exit_on_failure: true
   limits: {connections: 20000, packet_size: 1MiB, mailbox: 2M, buffers: 1G, queued_bytes: 4GiB, queue_length: 0}
 functions:
   a:
@@ -85,7 +87,10 @@ functions:
     group: 33
     umask: 027
     nice: -5
-    limits: {nofile: 4096, nproc: unlimited, core: 0, address_space: 512MiB, cpu: 1h}
+    limits: {nofile: 4096, nproc: unlimited, core: 0, address_space: 512MiB, cpu: 1h, data: max, fsize: {soft: 1M, hard: 1G}}
+    no_new_privileges: true
+    max_memory: 256MiB
+    exit_on_failure: no
     max_jobs: 1000
     max_lifetime: 12h
     start_timeout: 500ms
@@ -135,6 +140,7 @@ functions:
             state_dir: Some("state".into()),
             log_dir: Some("/var/log/gearpool".into()),
             max_processes: Some(200),
+            exit_on_failure: true,
             limits: ServerLimits {
                 connections: Some(20_000),
                 packet_size: Some(1 << 20),
@@ -165,13 +171,30 @@ functions:
         group: Some("33".into()),
         umask: Some(0o27),
         nice: Some(-5),
-        limits: Limits {
-            nofile: Some(4096),
-            nproc: Some(u64::MAX),
-            core: Some(0),
-            address_space: Some(512 << 20),
-            cpu: Some(3600),
-        },
+        limits: Limits(BTreeMap::from([
+            (Resource::Nofile, Limit::of(4096)),
+            (Resource::Nproc, Limit::of(Limit::UNLIMITED)),
+            (Resource::Core, Limit::of(0)),
+            (Resource::AddressSpace, Limit::of(512 << 20)),
+            (Resource::Cpu, Limit::of(3600)),
+            (
+                Resource::Data,
+                Limit {
+                    soft: None,
+                    hard: None,
+                },
+            ),
+            (
+                Resource::Fsize,
+                Limit {
+                    soft: Some(1 << 20),
+                    hard: Some(1 << 30),
+                },
+            ),
+        ])),
+        no_new_privileges: true,
+        max_memory: Some(256 << 20),
+        exit_on_failure: false,
         max_jobs: Some(1000),
         max_lifetime: Some(Duration::from_secs(12 * 3600)),
         start_timeout: Duration::from_millis(500),
@@ -305,10 +328,14 @@ functions:
         .map(|(name, value)| format!("{name}={value}"))
         .collect();
     assert_eq!(shown, ["A=1", "B=3", "C=4"]);
-    assert_eq!((a.limits.nofile, a.limits.core), (Some(20), Some(0)));
+    let limits = |pool: &Pool| -> Vec<_> {
+        let limits = pool.limits.0.iter();
+        limits.map(|(it, limit)| (it.name(), limit.hard)).collect()
+    };
+    assert_eq!(limits(a), [("nofile", Some(20)), ("core", Some(0))]);
     assert_eq!((a.log.keep, a.log.max_size), (9, 1 << 20));
     assert_eq!(b.env.len(), 2);
-    assert_eq!(b.limits.nofile, Some(10));
+    assert_eq!(limits(b)[0], ("nofile", Some(10)));
 }
 
 #[test]
@@ -421,7 +448,9 @@ fn messages() {
         "a: {cmd: x, env: {'A=B': 1, '': 2, C: [1], D: \"\\0\"}}",
         "a: {cmd: x, umask: 9, nice: 20, max_jobs: 0, max_lifetime: 0}",
         "a: {cmd: x, start_timeout: 0, stop_timeout: -1, stop_signal: STOP, restart: no}",
-        "a: {cmd: x, limits: {nofile: 0, nproc: x, core: x, address_space: 1k, cpu: 1ms, memlock: 1}}",
+        "a: {cmd: x, limits: {nofile: 0, nproc: x, core: x, address_space: 1k, cpu: 1ms, rss: 1, fsize: {soft: 2, hard: 1}, stack: {softly: 1}}}",
+        "a: {cmd: x, max_memory: 1k, no_new_privileges: maybe, exit_on_failure: 1}",
+        "server: {exit_on_failure: 1}\nfunctions: {a: x}",
         "a: {cmd: x, scale: {target_wait: soon, down_after: 1y, headroom: 1}, log: 5}",
         "a: {cmd: x, log: {max_size: 1, keep: -1, timestamps: 1, max_line: 1G, file: x, format: xml, compress: 9, stderr: apart, sizes: 1}}",
         "defaults: {log: {file: 'a/{slot}', stderr: 'a'}}\nfunctions: {a: x}",
@@ -620,6 +649,7 @@ fn every_key_of_the_table_is_read() {
         "the \"limits\" of \"server\"" => format!("server: {{limits: {{{key}: []}}}}"),
         "\"tls\"" => format!("server: {{tls: {{{key}: []}}}}"),
         "\"limits\"" => format!("defaults: {{limits: {{{key}: []}}}}"),
+        "a limit" => format!("defaults: {{limits: {{nofile: {{{key}: []}}}}}}"),
         "\"scale\"" => format!("defaults: {{scale: {{{key}: []}}}}"),
         "\"log\"" => format!("defaults: {{log: {{{key}: []}}}}"),
         other => panic!("{other}"),

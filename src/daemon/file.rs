@@ -229,6 +229,7 @@ fn fixed_at_the_start(old: &Server, new: &Server) -> Vec<&'static str> {
         state_dir,
         log_dir,
         max_processes: _,
+        exit_on_failure: _,
         limits,
     } = new;
     let place = |tls: &Option<Tls>| tls.as_ref().map(|tls| tls.listen.clone());

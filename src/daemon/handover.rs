@@ -9,6 +9,7 @@
 //! The next program is asked whether it can read the value before anything is stopped for it.
 
 use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
 use std::fs::{File, OpenOptions};
 use std::io::{BufReader, BufWriter, Seek as _, Write as _};
 use std::os::fd::RawFd;
@@ -22,10 +23,11 @@ use serde::{Deserialize, Serialize};
 use super::crew::Crew;
 use super::listener::ListenerState;
 use super::logs::PipeState;
-use super::manager::Losses;
+use super::manager::{Heritage, Losses};
 use super::peer::PeerState;
 use crate::jobs;
-use crate::pools::Supervisor;
+use crate::pools::{ProcId, Supervisor};
+use crate::sys::cgroup::Group;
 use crate::sys::handover;
 
 /// What the value means. Another version cannot be taken over from, nor handed over to.
@@ -73,6 +75,11 @@ pub(super) struct State<'a> {
     pub(super) supervisor: Cow<'a, Supervisor>,
     pub(super) crew: Cow<'a, Crew>,
     pub(super) losses: Cow<'a, Losses>,
+    /// The control groups of processes, where they have some.
+    pub(super) groups: Cow<'a, HashMap<ProcId, Group>>,
+    /// The processes that KILL was sent to.
+    pub(super) killed: Cow<'a, HashSet<ProcId>>,
+    pub(super) heritage: Cow<'a, Heritage>,
     pub(super) pipes: Cow<'a, [PipeState]>,
     /// Bytes of the processes' output that could not be written.
     pub(super) logs_dropped: u64,

@@ -11,9 +11,11 @@ mod orders;
 mod processes;
 mod reload;
 mod sample;
+mod sweep;
 mod upgrade;
+mod weigh;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
@@ -43,12 +45,16 @@ use crate::pools::{
     Action, Event, ExitStatus, Level, Plan, ProcId, ProcLoad, Slot, Stop, Supervisor, Tell,
 };
 use crate::proto::admin::Ending;
-use crate::sys::child::{self, Child, Exit};
+use crate::sys::cgroup::{Group, Groups};
+use crate::sys::child::{self, Child, Exit, Spec};
 use crate::sys::guardian::Guardian;
 use crate::sys::pressure::Gauge;
 use crate::sys::{peer, signal};
 use crate::time::Time;
 use crate::tls::{self, Identity};
+pub(super) use sweep::Heritage;
+use sweep::Sweep;
+use weigh::OutOfMemory;
 
 /// How often the job server is looked at when nothing happens.
 const SAMPLE_IDLE: Duration = Duration::from_secs(1);
@@ -70,11 +76,19 @@ pub(super) enum Happening {
     /// Somebody wants something.
     Control(Control),
     /// A process has ended and has been reaped.
+    Ended {
+        proc: ProcId,
+        status: ExitStatus,
+        capture: Capture,
+    },
+    /// Nothing is left of it, and its output has been written.
     Exited {
         proc: ProcId,
         status: ExitStatus,
         last_lines: Vec<String>,
     },
+    /// A child has ended, perhaps one that nobody here has started.
+    Child,
     /// Something has changed in the folder of the configuration file.
     FileTouched,
     /// SIGHUP.
@@ -116,6 +130,10 @@ pub(super) struct Parts {
     /// What tells how the machine is, where that matters.
     pub(super) gauge: Option<Gauge>,
     pub(super) ground: Ground,
+    /// Which children are orphans.
+    pub(super) heritage: Heritage,
+    /// Where each process gets a control group, if that may be.
+    pub(super) groups: Option<Groups>,
 }
 
 /// The owner of the processes.
@@ -125,6 +143,12 @@ pub(super) struct Manager {
     crew: Crew,
     /// Where what happens to each process is marked in the index of its log.
     marks: HashMap<ProcId, Marks>,
+    /// The control groups of those that have one.
+    groups: HashMap<ProcId, Group>,
+    /// Those that were sent KILL.
+    killed: HashSet<ProcId>,
+    /// Processes that have ended, until nothing is left of them.
+    sweeps: BTreeMap<ProcId, Sweep>,
     /// What the processes have taken down with them.
     losses: Losses,
     /// Events that carrying out an action brought, before the next happening is looked at.
@@ -138,6 +162,12 @@ pub(super) struct Manager {
     read_at: Option<Time>,
     /// The tasks that accept connections.
     listening: Vec<AbortHandle>,
+    /// The pool that the daemon ends for, and why, if it does not end because it was told to.
+    given_up: Option<String>,
+    /// How often the kernel has killed something for want of memory.
+    oom: OutOfMemory,
+    /// When processes were weighed last.
+    weighed: Time,
     /// How the daemon ends, once it does.
     ending: Option<Stop>,
     /// All processes of ours have ended.
@@ -157,6 +187,9 @@ impl Manager {
             parts,
             crew: Crew::default(),
             marks: HashMap::new(),
+            groups: HashMap::new(),
+            killed: HashSet::new(),
+            sweeps: BTreeMap::new(),
             losses: Losses::default(),
             events: VecDeque::new(),
             sample_at: None,
@@ -164,6 +197,9 @@ impl Manager {
             gauged: Time::ZERO,
             read_at: None,
             listening: Vec::new(),
+            given_up: None,
+            oom: OutOfMemory::default(),
+            weighed: Time::ZERO,
             ending: None,
             is_finished: false,
             reaped: Arc::default(),
@@ -186,6 +222,7 @@ impl Manager {
             self.sample_at,
             self.read_at,
             self.upgrades_at(),
+            self.sweeps.values().map(|sweep| sweep.look_at).min(),
         ]
         .into_iter()
         .flatten()
@@ -195,11 +232,18 @@ impl Manager {
     /// Takes everything that has happened since the last call.
     pub(super) fn handle(&mut self, happenings: impl Iterator<Item = Happening>) -> Flow {
         let mut registered = Vec::new();
+        let mut orphans = false;
         for happening in happenings {
             match happening {
                 Happening::Hub(HubSignal::Notice(notice)) => self.notice(notice, &mut registered),
                 Happening::Hub(HubSignal::Demand) => self.sample_soon(),
                 Happening::Control(control) => self.control(control),
+                Happening::Ended {
+                    proc,
+                    status,
+                    capture,
+                } => self.ended(proc, status, capture),
+                Happening::Child => orphans = true,
                 Happening::Exited {
                     proc,
                     status,
@@ -224,6 +268,10 @@ impl Manager {
             }
         }
         self.adopt(registered);
+        let now = self.parts.hub.now();
+        if orphans || self.sweeps.values().any(|sweep| sweep.look_at <= now) {
+            self.sweep();
+        }
         self.do_due();
         self.work_off();
         self.flow()
@@ -326,8 +374,19 @@ impl Manager {
                     marks.stop("SIGKILL");
                 }
                 self.signal(proc, signal::kill_group);
+                self.sweep_hard(proc);
+                self.killed.insert(proc);
+                if let Some(group) = self.groups.get(&proc) {
+                    // older kernels cannot, and have the group of processes
+                    let _ = group.kill();
+                }
             }
             Action::Tell(tell) => say(&tell),
+            Action::GiveUp { pool, reason } => {
+                tracing::error!("{pool}: {reason}; exit_on_failure is set: the daemon ends");
+                self.given_up.get_or_insert(format!("{pool}: {reason}"));
+                self.shut_down(Stop::Gracefully);
+            }
             Action::Finished => self.is_finished = true,
         }
     }
@@ -347,13 +406,15 @@ impl Manager {
         self.events.push_back(Event::ShutDown(stop));
     }
 
-    /// Ends the guardian, and with it whatever is left of the processes.
-    pub(super) fn finish(self) {
+    /// Ends the guardian, and with it whatever is left of the processes. Returns why it did not end because it was told to.
+    pub(super) fn finish(self) -> Option<String> {
+        self.sweep_rest();
         if let Some(guardian) = self.parts.guardian
             && let Err(error) = guardian.finish()
         {
             tracing::error!(%error, "processes may be left behind");
         }
+        self.given_up
     }
 }
 

@@ -1,5 +1,6 @@
 //! What another program in this process has left besides its job server, until it is gone on with.
 
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,8 +16,9 @@ use super::logs::PipeState;
 use super::manager::{Losses, Manager};
 use super::peer::PeerState;
 use crate::jobs;
-use crate::pools::Supervisor;
+use crate::pools::{ProcId, Supervisor};
 use crate::status::UpgradeStatus;
+use crate::sys::cgroup::Group;
 use crate::sys::clock;
 
 /// What is left, in the order in which it is needed.
@@ -29,6 +31,8 @@ pub(super) struct Past {
     supervisor: Supervisor,
     crew: Crew,
     losses: Losses,
+    groups: HashMap<ProcId, Group>,
+    killed: HashSet<ProcId>,
     pipes: Vec<PipeState>,
     logs_dropped: u64,
 }
@@ -50,6 +54,8 @@ impl Past {
             supervisor,
             crew,
             losses,
+            groups,
+            killed,
             pipes,
             logs_dropped,
             // gone on with before there was a job server
@@ -60,6 +66,7 @@ impl Past {
             folder: _,
             pid_file: _,
             guardian: _,
+            heritage: _,
         } = state;
         let past = Past {
             from,
@@ -70,6 +77,8 @@ impl Past {
             supervisor: supervisor.into_owned(),
             crew: crew.into_owned(),
             losses: losses.into_owned(),
+            groups: groups.into_owned(),
+            killed: killed.into_owned(),
             pipes: pipes.into_owned(),
             logs_dropped,
         };
@@ -88,7 +97,8 @@ impl Past {
     ) -> io::Result<()> {
         let processes = self.crew.iter().count();
         let machine = (self.supervisor, self.crew, self.losses);
-        manager.take_up(machine, self.pipes, self.logs_dropped);
+        let ends = (self.groups, self.killed);
+        manager.take_up(machine, ends, self.pipes, self.logs_dropped);
         let known = adopt(hub, threads, self.peers);
         let leaving = adopt(hub, threads, self.leaving);
         let peers = |all: &[(Resumed, &Handle)]| -> Vec<_> {

@@ -20,10 +20,10 @@ use super::limits::{Bounds, Limits};
 use super::listener::{ListenError, Listener};
 use super::log::{Log, LogTarget};
 use super::logs::Logs;
-use super::manager::{self, Flow, Happening, Manager, Parts};
+use super::manager::{self, Flow, Happening, Heritage, Manager, Parts};
 use super::past::Past;
 use super::quiet::Quiet;
-use super::settings::{CoreDumps, Ground, LoadGuard, Program, Settings};
+use super::settings::{ControlGroups, CoreDumps, Ground, LoadGuard, Program, Settings};
 use super::snapshot::Snapshooter;
 use super::spawn::Surroundings;
 use super::tls::Certificates;
@@ -33,10 +33,11 @@ use crate::http;
 use crate::jobs::{JobServer, Newcomers};
 use crate::pools::Stop;
 use crate::sys::background::{self, Starting};
+use crate::sys::cgroup::Groups;
 use crate::sys::guardian::Guardian;
 use crate::sys::lock::{LockError, StateFolder};
 use crate::sys::pressure::Gauge;
-use crate::sys::{clock, core_dump, handover, net, signal, user};
+use crate::sys::{clock, core_dump, handover, net, orphans, signal, user};
 
 /// gearmand's own, when nobody names one.
 const GEARMANDS_PID_FILE: &str = "/var/gearmand.pid";
@@ -109,8 +110,19 @@ pub fn run(mut settings: Settings) -> anyhow::Result<()> {
         None => None,
     };
     let instance = format!("{:016x}", rand::random::<u64>());
+    let heritage = Heritage::new();
+    let groups = match settings.config {
+        Some(_) => {
+            orphans::inherit().context("cannot become a subreaper")?;
+            control_groups(&settings)?
+        }
+        None => None,
+    };
     let guardian = match settings.config {
-        Some(_) => Some(Guardian::start(&instance).context("cannot start the guardian process")?),
+        Some(_) => Some(
+            Guardian::start(&instance, groups.as_ref())
+                .context("cannot start the guardian process")?,
+        ),
         None => None,
     };
     let held = Held {
@@ -120,6 +132,8 @@ pub fn run(mut settings: Settings) -> anyhow::Result<()> {
         control: None,
         instance,
         guardian,
+        heritage,
+        groups,
     };
     serve(settings, limits, held, log, starting, None)
 }
@@ -145,6 +159,10 @@ pub fn take_over(mut settings: Settings, received: Received) -> anyhow::Result<(
     for it in state.listeners.iter() {
         bound.push((it.listen.clone(), Listener::adopt(it)?));
     }
+    let groups = match settings.config {
+        Some(_) => control_groups(&settings)?,
+        None => None,
+    };
     let guardian = state
         .guardian
         .map(|it| handover::adopt(it.pipe).map(|pipe| Guardian::adopt(pipe, it.pid)));
@@ -155,6 +173,8 @@ pub fn take_over(mut settings: Settings, received: Received) -> anyhow::Result<(
         control: Some(handover::adopt(state.control)?.into()),
         instance: state.instance.clone().into_owned(),
         guardian: guardian.transpose()?,
+        heritage: state.heritage.clone().into_owned(),
+        groups,
     };
     serve(settings, limits, held, log, None, Some(received))
 }
@@ -189,6 +209,28 @@ struct Held {
     control: Option<std::os::unix::net::UnixListener>,
     instance: String,
     guardian: Option<Guardian>,
+    heritage: Heritage,
+    groups: Option<Groups>,
+}
+
+/// The control groups of the pools' processes, where we may have some.
+fn control_groups(settings: &Settings) -> anyhow::Result<Option<Groups>> {
+    let groups = match &settings.groups {
+        ControlGroups::Off => None,
+        ControlGroups::IfDelegated => Groups::delegated(),
+        ControlGroups::Within(folder) => Some(Groups::within(folder)?),
+    };
+    if let Some(groups) = &groups {
+        let memory = match groups.counts_memory() {
+            true => "",
+            false => ", which do not count memory",
+        };
+        tracing::info!(
+            "a control group for each process, in {}{memory}",
+            groups.folder().display()
+        );
+    }
+    Ok(groups)
 }
 
 /// Everything between the start and the end.
@@ -207,6 +249,8 @@ fn serve(
         control,
         instance,
         guardian,
+        heritage,
+        groups,
     } = held;
     let addresses: Vec<String> = bound
         .iter()
@@ -295,6 +339,8 @@ fn serve(
             logs,
             log,
             guardian,
+            heritage,
+            groups,
             certificates: Arc::clone(&certificates),
             pem_files: settings.pem_files,
             surroundings,
@@ -314,6 +360,7 @@ fn serve(
             // which it does not listen to
             Program::Gearmand => None,
         };
+        let mut child = signal(SignalKind::child())?;
 
         let threads = start_threads(settings.threads)?;
         if let Some(past) = past {
@@ -364,6 +411,7 @@ fn serve(
                 _ = usr1.recv() => batch.push(Happening::ShutDown(Stop::WhenIdle)),
                 () = heard(usr2.as_mut()) => batch.push(Happening::Upgrade),
                 _ = hup.recv() => batch.push(Happening::Reload),
+                _ = child.recv() => batch.push(Happening::Child),
                 Some(order) = orders.recv() => batch.push(Happening::Control(order)),
                 _ = inbox.recv_many(&mut batch, BATCH) => {}
                 _ = from_hub.recv_many(&mut signals, BATCH) => batch.extend(signals.drain(..).map(Happening::Hub)),
@@ -402,14 +450,17 @@ fn serve(
             tracing::warn!("{waiting} waiting {jobs} given up: this version keeps the queue in memory");
         }
         hub.say_goodbye();
-        manager.finish();
+        let given_up = manager.finish();
         drop(watch);
         for path in sockets.iter().chain([&control_socket]) {
             // somebody may have tidied up before us
             let _ = std::fs::remove_file(path);
         }
         tracing::info!("ended");
-        anyhow::Ok(())
+        match given_up {
+            Some(reason) => Err(anyhow::anyhow!("ended by exit_on_failure: {reason}")),
+            None => Ok(()),
+        }
     })?;
     drop(pid_file);
     drop(folder);

@@ -105,7 +105,9 @@ impl Surroundings {
             umask: pool.umask,
             nice: pool.nice,
             limits: pool.limits.clone(),
+            no_new_privileges: pool.no_new_privileges,
             stderr_apart: pool.log.stderr != Stderr::Together,
+            group: None,
         })
     }
 

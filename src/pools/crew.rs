@@ -8,6 +8,7 @@
 //! replacement has registered. So a reload, a restart, `max_jobs` and `max_lifetime` are one mechanism, the size of the pool never
 //! dips, and a replacement that does not come up costs nothing.
 
+mod failure;
 mod look;
 mod size;
 
@@ -26,6 +27,7 @@ use super::plan::Change;
 use super::process::{Phase, Process, Why};
 use super::restart::{Death, Restarts};
 use super::scale::{Past, Reason, Seconds, Target};
+use crate::config::units::show_size;
 use crate::config::{Pool, Restart};
 use crate::time::Time;
 
@@ -144,6 +146,10 @@ pub(super) struct Crew {
     restart_count: u64,
     last_exit: Option<String>,
     last_lines: Vec<String>,
+    /// Whether a process ended badly that is not started again.
+    lost: bool,
+    /// Whether the daemon was told to end for it.
+    gave_up: bool,
 
     target: Target,
     next_shed_at: Time,
@@ -204,6 +210,8 @@ impl Crew {
             restart_count: 0,
             last_exit: None,
             last_lines: Vec::new(),
+            lost: false,
+            gave_up: false,
             target: Target {
                 n: 0,
                 reason: Reason::AtMin,
@@ -318,6 +326,12 @@ impl Crew {
         }
     }
 
+    pub(super) fn weighed(&mut self, proc: ProcId, bytes: u64) {
+        if let Some(member) = self.member(proc) {
+            member.memory = Some(bytes);
+        }
+    }
+
     /// A job of its has run past its limit.
     pub(super) fn overdue(&mut self, proc: ProcId, job: &str, turn: &mut Turn<'_>) {
         let Some(member) = self.member(proc) else {
@@ -357,13 +371,20 @@ impl Crew {
         }
     }
 
+    /// It has ended itself, before what it has started.
+    pub(super) fn ended_first(&mut self, proc: ProcId, now: Time) {
+        if let Some(member) = self.member(proc) {
+            member.ended_at.get_or_insert(now);
+        }
+    }
+
     pub(super) fn ended(&mut self, proc: ProcId, ending: Ending, turn: &mut Turn<'_>) {
         self.dirty = true;
         let Ok(index) = self.members.binary_search_by_key(&proc, |m| m.proc) else {
             return;
         };
         let member = self.members.remove(index);
-        let up = Seconds(turn.now.since(member.started_at));
+        let up = Seconds(member.ended_at.unwrap_or(turn.now).since(member.started_at));
         let how = ending.text();
         if let Some(why) = member.leaving()
             && why != Why::NotRegistered
@@ -400,6 +421,7 @@ impl Crew {
             self.vacant.insert(member.slot);
         } else {
             self.done.insert(member.slot);
+            self.lost |= !success;
         }
         if !hung {
             let level = match success && healthy {
@@ -423,27 +445,6 @@ impl Crew {
         if self.restarts.died_young(death, turn.now, turn.jitter) {
             self.tell_failing(turn);
         }
-    }
-
-    fn tell_failing(&self, turn: &mut Turn<'_>) {
-        let mut text = self.restarts.reason(turn.now);
-        if let Some(last) = &self.last_exit {
-            text.push_str(&format!("; the last one: {last}"));
-        }
-        if let Some(line) = self.last_lines.last() {
-            text.push_str(&format!(", and its last line: {line}"));
-        }
-        let old = self
-            .members
-            .iter()
-            .filter(|m| m.serves() && m.stale.is_some())
-            .count();
-        if old > 0 {
-            text.push_str(&format!(
-                "; the replacement stops here and the old processes are kept ({old})"
-            ));
-        }
-        self.tell(Level::Error, None, text, turn.out);
     }
 
     // What an operator asked for.
@@ -476,6 +477,7 @@ impl Crew {
     fn start_afresh(&mut self) {
         self.dirty = true;
         self.done.clear();
+        self.lost = false;
         self.restarts.forgive();
     }
 
@@ -502,6 +504,9 @@ impl Crew {
         self.advance(turn);
         self.counts = self.count();
         let gone_because = self.gone_because(daemon);
+        if gone_because.is_none() {
+            self.give_up(turn);
+        }
         (self.want, self.held) = (0, None);
         let before = self.target.n;
         self.target = match gone_because {
@@ -550,7 +555,7 @@ impl Crew {
     fn advance(&mut self, turn: &mut Turn<'_>) {
         let now = turn.now;
         let mut recovered = false;
-        let mut hung = Vec::new();
+        let (mut hung, mut large) = (Vec::new(), Vec::new());
         for member in &mut self.members {
             member.advance(now, turn.out);
             if member.phase == Phase::Starting && member.registers_by() <= now {
@@ -564,6 +569,9 @@ impl Crew {
             }
             if member.phase == Phase::Running && member.stale.is_none() {
                 member.stale = member.worn_out(now);
+                if member.stale == Some(Why::MaxMemory) {
+                    large.push((member.slot, member.memory));
+                }
             }
         }
         for (slot, timeout) in hung {
@@ -573,6 +581,13 @@ impl Crew {
                 Seconds(timeout)
             );
             self.tell(Level::Warning, Some(slot), text, turn.out);
+        }
+        for (slot, memory) in large {
+            let text = format!(
+                "takes {}, more than max_memory: it is replaced when its job is done",
+                show_size(memory.unwrap_or_default())
+            );
+            self.tell(Level::Info, Some(slot), text, turn.out);
         }
         if recovered {
             self.tell(Level::Info, None, "works again".to_owned(), turn.out);
@@ -733,10 +748,12 @@ impl Crew {
             pid: None,
             started_at: turn.now,
             registered_at: None,
+            ended_at: None,
             phase: Phase::Starting,
             stale: None,
             proved: false,
             load: None,
+            memory: None,
             jobs_done: 0,
             lifetime_factor: turn.jitter.between(0.9, 1.1),
         });

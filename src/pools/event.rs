@@ -23,6 +23,8 @@ pub enum ExitStatus {
     Code(i32),
     /// By this signal.
     Signal(i32),
+    /// By KILL, from the kernel, which needed its memory.
+    OutOfMemory,
 }
 
 /// What happened.
@@ -52,7 +54,9 @@ pub enum Event {
     /// The process has ended its first job: it works, however short its life. Sent before `Exited` at the latest; the samples may
     /// come too late to say so of a worker that ends after each job.
     Worked { proc: ProcId },
-    /// The process ended and has been reaped, with the last lines that it wrote.
+    /// The process has ended, and something that it has started has not. `Exited` follows; until then nothing takes its place.
+    Ended { proc: ProcId },
+    /// The process ended and has been reaped, with the last lines that it wrote, and nothing is left of it.
     Exited {
         proc: ProcId,
         status: ExitStatus,
@@ -60,6 +64,8 @@ pub enum Event {
     },
     /// What the job server knows of the pools, sampled.
     Sampled(Vec<PoolLoad>),
+    /// The memory of processes of pools with `max_memory`, with all that they have started, in bytes.
+    Weighed(Vec<(ProcId, u64)>),
     /// How the machine is, sampled.
     Pressed(Pressure),
     /// Keep the pool between these two until the file changes it. `min == max` holds one number.
@@ -179,6 +185,8 @@ pub enum Action {
     Kill { proc: ProcId },
     /// Something to tell the operator, once.
     Tell(Tell),
+    /// A pool with `exit_on_failure` does not work, for this reason: the daemon is to end, and to say so. Answered by `ShutDown`.
+    GiveUp { pool: String, reason: String },
     /// Every process has ended after `ShutDown`.
     Finished,
 }
@@ -208,7 +216,7 @@ pub enum Level {
 }
 
 impl fmt::Display for ExitStatus {
-    /// "exit 1", "signal KILL"
+    /// "exit 1", "signal TERM", "signal KILL: out of memory"
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ExitStatus::Code(code) => write!(f, "exit {code}"),
@@ -216,6 +224,7 @@ impl fmt::Display for ExitStatus {
                 Some(name) => write!(f, "signal {name}"),
                 None => write!(f, "signal {number}"),
             },
+            ExitStatus::OutOfMemory => f.write_str("signal KILL: out of memory"),
         }
     }
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::scale::Seconds;
+use crate::config::units::show_size;
 use crate::config::{Command, Pool, Restart};
 
 /// What is different between two versions of a pool.
@@ -69,6 +70,7 @@ impl Change {
                 maybe(old.max_lifetime),
                 maybe(new.max_lifetime),
             ),
+            ("max_memory", size(old.max_memory), size(new.max_memory)),
             ("timeout", maybe(old.timeout), maybe(new.timeout)),
             (
                 "attempts",
@@ -96,6 +98,11 @@ impl Change {
                 "restart",
                 restart(old.restart).to_owned(),
                 restart(new.restart).to_owned(),
+            ),
+            (
+                "exit_on_failure",
+                old.exit_on_failure.to_string(),
+                new.exit_on_failure.to_string(),
             ),
         ];
         change.scaled = scaled
@@ -131,6 +138,10 @@ fn rolled_keys(old: &Pool, new: &Pool) -> Vec<&'static str> {
         ("umask", old.umask != new.umask),
         ("nice", old.nice != new.nice),
         ("limits", old.limits != new.limits),
+        (
+            "no_new_privileges",
+            old.no_new_privileges != new.no_new_privileges,
+        ),
         ("log", old.log != new.log),
     ]
     .into_iter()
@@ -157,6 +168,10 @@ fn maybe(duration: Option<Duration>) -> String {
 
 fn count(count: Option<u64>) -> String {
     count.map_or_else(|| "none".to_owned(), |count| count.to_string())
+}
+
+fn size(bytes: Option<u64>) -> String {
+    bytes.map_or_else(|| "none".to_owned(), show_size)
 }
 
 const fn restart(restart: Restart) -> &'static str {
@@ -264,8 +279,8 @@ impl fmt::Display for Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Limits;
     use crate::config::Signal;
+    use crate::config::{Limit, Limits, Resource};
 
     fn pool(name: &str) -> Pool {
         Pool::new(name, Command::Exec(vec![name.to_owned()]))
@@ -340,10 +355,7 @@ mod tests {
             ("umask changed", |p| p.umask = Some(0o22)),
             ("nice changed", |p| p.nice = Some(1)),
             ("limits changed", |p| {
-                p.limits = Limits {
-                    nofile: Some(9),
-                    ..Limits::default()
-                }
+                p.limits = Limits([(Resource::Nofile, Limit::of(9))].into());
             }),
             ("log changed", |p| p.log.keep = 1),
             ("min 1 → 0", |p| p.min = 0),

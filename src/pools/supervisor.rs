@@ -147,6 +147,11 @@ impl Supervisor {
                     crew.worked(proc);
                 }
             }
+            Event::Ended { proc } => {
+                if let Some(crew) = at(crews, by_proc.get(&proc)) {
+                    crew.ended_first(proc, now);
+                }
+            }
             Event::Exited {
                 proc,
                 status,
@@ -157,6 +162,13 @@ impl Supervisor {
                 }
             }
             Event::Sampled(loads) => self.sampled(now, &loads),
+            Event::Weighed(weights) => {
+                for (proc, bytes) in weights {
+                    if let Some(crew) = at(crews, by_proc.get(&proc)) {
+                        crew.weighed(proc, bytes);
+                    }
+                }
+            }
             Event::Pressed(pressure) => self.pressure = pressure,
             Event::Scale { pool, min, max } => {
                 if let Some(crew) = at(crews, by_name.get(&pool)) {

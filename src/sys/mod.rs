@@ -1,13 +1,16 @@
 //! The operating system: processes, signals, sockets, locks. The only place of `unsafe` and of nix.
 //!
-//! It does what it is told and keeps no state of its own: which process should exist is decided in `pools`, who waits for it is the
-//! daemon's. Nothing here may call `waitpid(-1)`, which would take the exit statuses that tokio waits for.
+//! It does what it is told and keeps no state of its own but which children are waited for: which process should exist is decided in
+//! `pools`, who waits for it is the daemon's. Nothing here may call `waitpid(-1)`, which would take the exit statuses that tokio
+//! waits for.
 //!
-//! [`child`] starts a worker, [`lifetime`] ties any other command to this process, [`signal`] ends it, [`guardian`] ends all of them when the daemon was killed; [`peer`] says which
-//! worker a connection belongs to, by way of [`process`], the system's table of processes; [`pressure`] says how the machine is;
+//! [`child`] starts a worker, [`lifetime`] ties any other command to this process, [`signal`] ends it; [`orphans`] and [`cgroup`] get
+//! hold of what it leaves, and [`guardian`] ends all of them when the daemon was killed. [`peer`] says which worker a connection
+//! belongs to, by way of [`process`], the system's table of processes; [`pressure`] says how the machine is;
 //! [`handover`] puts another program in this process's place.
 
 pub mod background;
+pub mod cgroup;
 pub mod child;
 pub mod clock;
 pub mod core_dump;
@@ -18,6 +21,7 @@ pub mod lifetime;
 pub mod lock;
 pub mod memory;
 pub mod net;
+pub mod orphans;
 pub mod peer;
 pub mod pipe;
 pub mod pressure;

@@ -14,7 +14,20 @@ use crate::config::Signal;
 /// # Errors
 /// EPERM, when every process of the group runs as another user.
 pub fn signal_group(pid: u32, signal: Signal) -> io::Result<()> {
-    let number = match signal {
+    let group = match i32::try_from(pid) {
+        // Group 0 is the caller's own and 1 is every process there is: neither was ever spawned.
+        Ok(pid) if pid > 1 => Pid::from_raw(pid),
+        _ => return Err(io::ErrorKind::InvalidInput.into()),
+    };
+    match signal::killpg(group, number(signal)) {
+        Ok(()) | Err(Errno::ESRCH) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// The system's own.
+pub(super) fn number(signal: Signal) -> Number {
+    match signal {
         Signal::Hup => Number::SIGHUP,
         Signal::Int => Number::SIGINT,
         Signal::Quit => Number::SIGQUIT,
@@ -22,15 +35,6 @@ pub fn signal_group(pid: u32, signal: Signal) -> io::Result<()> {
         Signal::Usr1 => Number::SIGUSR1,
         Signal::Usr2 => Number::SIGUSR2,
         Signal::Kill => Number::SIGKILL,
-    };
-    let group = match i32::try_from(pid) {
-        // Group 0 is the caller's own and 1 is every process there is: neither was ever spawned.
-        Ok(pid) if pid > 1 => Pid::from_raw(pid),
-        _ => return Err(io::ErrorKind::InvalidInput.into()),
-    };
-    match signal::killpg(group, number) {
-        Ok(()) | Err(Errno::ESRCH) => Ok(()),
-        Err(errno) => Err(errno.into()),
     }
 }
 

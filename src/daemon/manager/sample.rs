@@ -64,6 +64,7 @@ impl Manager {
             });
         }
         self.gauge(now, &mut loads);
+        self.weigh(now);
         let waits = loads.iter().any(|load| load.queued > 0);
         self.sample_at =
             (!loads.is_empty()).then(|| now + if waits { SAMPLE_BUSY } else { SAMPLE_IDLE });

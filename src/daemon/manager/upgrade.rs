@@ -231,6 +231,13 @@ impl Manager {
             sampled: _,
             gauged: _,
             read_at: _,
+            groups,
+            killed,
+            // each of them counts as reaped
+            sweeps: _,
+            given_up: _,
+            oom: _,
+            weighed: _,
             // its own tasks, of which there are others
             listening: _,
             // there is no upgrade then
@@ -257,6 +264,9 @@ impl Manager {
             seed: _,
             gauge: _,
             ground,
+            heritage,
+            // found again, by the same rules
+            groups: _,
         } = parts;
         let (known, leaving) = hub.peers();
         let start = clock::number(hub.start())?;
@@ -284,6 +294,9 @@ impl Manager {
                 supervisor: Cow::Borrowed(supervisor),
                 crew: Cow::Borrowed(crew),
                 losses: Cow::Borrowed(losses),
+                groups: Cow::Borrowed(groups),
+                killed: Cow::Borrowed(killed),
+                heritage: Cow::Borrowed(heritage),
                 pipes: pipes.into(),
                 logs_dropped: logs.dropped(),
             };
@@ -296,11 +309,13 @@ impl Manager {
     pub(in crate::daemon) fn take_up(
         &mut self,
         (supervisor, crew, losses): (Supervisor, Crew, Losses),
+        (groups, killed): (HashMap<ProcId, Group>, HashSet<ProcId>),
         pipes: Vec<PipeState>,
         logs_dropped: u64,
     ) {
         self.parts.logs.dropped_before(logs_dropped);
         (self.supervisor, self.crew, self.losses) = (supervisor, crew, losses);
+        (self.groups, self.killed) = (groups, killed);
         let mut of_pid: HashMap<u32, Vec<_>> = HashMap::new();
         for state in pipes {
             match sys::handover::adopt(state.descriptor()) {
@@ -316,7 +331,7 @@ impl Manager {
         for (proc, pid) in members {
             let pipes = of_pid.remove(&pid).unwrap_or_default();
             let capture = self.parts.logs.resume(pipes);
-            self.wait_for(proc, pid, child::Exit::inherited(pid), capture);
+            self.wait_for(proc, Exit::inherited(pid), capture);
         }
     }
 
