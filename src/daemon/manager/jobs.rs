@@ -154,12 +154,11 @@ impl Manager {
                 server.tell_how_it_was_lost(&job, worker, Some(exit), last_lines);
             }
         });
+        // none of these has been seen to close; `Closed` comes for each
         for &conn in &member.conns {
+            self.losses.ended.insert(conn, Arc::clone(&obituary));
             // something that it has left behind may hold the other end open, and with it a job
-            if self.parts.hub.peer(conn).is_some() {
-                self.losses.ended.insert(conn, Arc::clone(&obituary));
-                self.parts.hub.close(conn);
-            }
+            self.parts.hub.close(conn);
         }
     }
 
