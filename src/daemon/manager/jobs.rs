@@ -7,14 +7,24 @@ use super::*;
 use crate::jobs::Policy;
 use crate::jobs::view::{JobList, JobView};
 
-/// Jobs that were set aside because their worker was gone, and processes that have ended: each is told of to the other, whichever comes
-/// first.
+/// A worker that has said that its job failed, and whose process ends within this time, has ended because of that: PHP's does so when
+/// an exception is not caught.
+const SOON: Duration = Duration::from_secs(1);
+
+/// Jobs that were set aside with their worker, and processes that have ended: each is told of to the other, whichever comes first.
 #[derive(Default)]
 pub(super) struct Losses {
     /// The jobs that a process that has not been reaped had.
-    waiting: HashMap<ProcId, Vec<Box<[u8]>>>,
+    waiting: HashMap<ProcId, Vec<Waiting>>,
     /// How the processes ended whose connections have not been seen to close.
     ended: HashMap<ConnId, Arc<Obituary>>,
+}
+
+/// A job that its process's end says more of.
+struct Waiting {
+    handle: Box<[u8]>,
+    /// If that comes until then.
+    until: Option<Time>,
 }
 
 /// How a process ended.
@@ -114,8 +124,7 @@ impl Manager {
                 None => server.tell_how_it_was_lost(handle, &worker, None, &[]),
             });
             if let Some(proc) = owner {
-                let waiting = self.losses.waiting.entry(proc).or_default();
-                waiting.push(handle.into());
+                self.await_end(proc, handle, None);
             }
         }
     }
@@ -126,12 +135,27 @@ impl Manager {
         tracing::warn!(
             "job {job} is set aside as failed: it has no retry left; see `gearpool jobs show {job}`"
         );
-        let owner = self.crew.owner(conn);
-        if let Some(worker) = owner.and_then(|proc| self.name_of(proc)) {
-            self.parts
-                .hub
-                .with(|server, _| server.tell_how_it_was_lost(handle, &worker, None, &[]));
+        let Some(proc) = self.crew.owner(conn) else {
+            return;
+        };
+        if let Some(worker) = self.name_of(proc) {
+            let now = self.parts.hub.with(|server, now| {
+                server.tell_how_it_was_lost(handle, &worker, None, &[]);
+                now
+            });
+            self.await_end(proc, handle, Some(now + SOON));
         }
+    }
+
+    /// A job is to be told of the end of a process, unless that comes later than `until`.
+    fn await_end(&mut self, proc: ProcId, handle: &[u8], until: Option<Time>) {
+        let now = self.parts.hub.now();
+        let waiting = self.losses.waiting.entry(proc).or_default();
+        waiting.retain(|it| it.until.is_none_or(|until| until > now));
+        waiting.push(Waiting {
+            handle: handle.into(),
+            until,
+        });
     }
 
     /// A process has ended: the jobs that it took down say how.
@@ -148,10 +172,11 @@ impl Manager {
             last_lines: last_lines.to_vec(),
         });
         let jobs = self.losses.waiting.remove(&proc).unwrap_or_default();
-        self.parts.hub.with(|server, _| {
-            for job in jobs {
+        self.parts.hub.with(|server, now| {
+            let soon = |it: &Waiting| it.until.is_none_or(|until| until > now);
+            for job in jobs.into_iter().filter(soon) {
                 let Obituary { worker, exit, .. } = &*obituary;
-                server.tell_how_it_was_lost(&job, worker, Some(exit), last_lines);
+                server.tell_how_it_was_lost(&job.handle, worker, Some(exit), last_lines);
             }
         });
         // none of these has been seen to close; `Closed` comes for each
