@@ -3,6 +3,7 @@
 
 use super::super::control::Which;
 use super::super::crew::Member;
+use super::super::pace::said;
 use super::*;
 use crate::jobs::Policy;
 use crate::jobs::view::{JobList, JobView};
@@ -10,6 +11,9 @@ use crate::jobs::view::{JobList, JobView};
 /// A worker that has said that its job failed, and whose process ends within this time, has ended because of that: PHP's does so when
 /// an exception is not caught.
 const SOON: Duration = Duration::from_secs(1);
+
+/// A connection that was lost with a job, and whose process ends within this time, was lost because of that.
+const REAPED: Duration = Duration::from_secs(5);
 
 /// Jobs that were set aside with their worker, and processes that have ended: each is told of to the other, whichever comes first.
 #[derive(Default)]
@@ -24,7 +28,7 @@ pub(super) struct Losses {
 struct Waiting {
     handle: Box<[u8]>,
     /// If that comes until then.
-    until: Option<Time>,
+    until: Time,
 }
 
 /// How a process ended.
@@ -108,11 +112,13 @@ impl Manager {
         };
         let shown = worker.as_deref().unwrap_or("its worker");
         match (is_set_aside, of) {
-            (true, _) => tracing::warn!(
+            (true, _) => said!(
+                warn,
                 "job {job} is set aside as failed: {shown} was gone before it had ended, attempt {attempts} of {of}; see `gearpool jobs show {job}`"
             ),
-            (false, 0) => tracing::info!("job {job} goes to another: {shown} was gone"),
-            (false, _) => tracing::warn!(
+            (false, 0) => said!(info, "job {job} goes to another: {shown} was gone"),
+            (false, _) => said!(
+                warn,
                 "job {job} goes to another: {shown} was gone before it had ended, attempt {attempts} of {of}"
             ),
         }
@@ -124,7 +130,7 @@ impl Manager {
                 None => server.tell_how_it_was_lost(handle, &worker, None, &[]),
             });
             if let Some(proc) = owner {
-                self.await_end(proc, handle, None);
+                self.await_end(proc, handle, REAPED);
             }
         }
     }
@@ -132,29 +138,29 @@ impl Manager {
     /// A background job has failed for the last time.
     pub(super) fn failed(&mut self, conn: ConnId, handle: &[u8]) {
         let job = String::from_utf8_lossy(handle);
-        tracing::warn!(
+        said!(
+            warn,
             "job {job} is set aside as failed: it has no retry left; see `gearpool jobs show {job}`"
         );
         let Some(proc) = self.crew.owner(conn) else {
             return;
         };
         if let Some(worker) = self.name_of(proc) {
-            let now = self.parts.hub.with(|server, now| {
+            self.parts.hub.with(|server, _| {
                 server.tell_how_it_was_lost(handle, &worker, None, &[]);
-                now
             });
-            self.await_end(proc, handle, Some(now + SOON));
+            self.await_end(proc, handle, SOON);
         }
     }
 
-    /// A job is to be told of the end of a process, unless that comes later than `until`.
-    fn await_end(&mut self, proc: ProcId, handle: &[u8], until: Option<Time>) {
+    /// A job is to be told of the end of a process, if that comes soon.
+    fn await_end(&mut self, proc: ProcId, handle: &[u8], soon: Duration) {
         let now = self.parts.hub.now();
         let waiting = self.losses.waiting.entry(proc).or_default();
-        waiting.retain(|it| it.until.is_none_or(|until| until > now));
+        waiting.retain(|it| it.until > now);
         waiting.push(Waiting {
             handle: handle.into(),
-            until,
+            until: now + soon,
         });
     }
 
@@ -173,8 +179,7 @@ impl Manager {
         });
         let jobs = self.losses.waiting.remove(&proc).unwrap_or_default();
         self.parts.hub.with(|server, now| {
-            let soon = |it: &Waiting| it.until.is_none_or(|until| until > now);
-            for job in jobs.into_iter().filter(soon) {
+            for job in jobs.into_iter().filter(|it| it.until > now) {
                 let Obituary { worker, exit, .. } = &*obituary;
                 server.tell_how_it_was_lost(&job.handle, worker, Some(exit), last_lines);
             }
