@@ -114,12 +114,12 @@ impl Manager {
         match (is_set_aside, of) {
             (true, _) => said!(
                 warn,
-                "job {job} is set aside as failed: {shown} was gone before it had ended, attempt {attempts} of {of}; see `gearpool jobs show {job}`"
+                "job {job} is set aside as failed: {shown} has not ended it, attempt {attempts} of {of}; see `gearpool jobs show {job}`"
             ),
-            (false, 0) => said!(info, "job {job} goes to another: {shown} was gone"),
+            (false, 0) => said!(info, "job {job} goes to another: {shown} has not ended it"),
             (false, _) => said!(
                 warn,
-                "job {job} goes to another: {shown} was gone before it had ended, attempt {attempts} of {of}"
+                "job {job} goes to another: {shown} has not ended it, attempt {attempts} of {of}"
             ),
         }
         if let (true, Some(worker)) = (is_set_aside, worker) {
