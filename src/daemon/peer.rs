@@ -223,6 +223,7 @@ impl Peer {
         if let Some(marks) = self.marks.get() {
             match mark.edge {
                 Edge::Began => marks.begin(&mark.handle),
+                Edge::Overdue => marks.overdue(&mark.handle),
                 Edge::Ended(outcome) => marks.end(&mark.handle, outcome),
             }
         }

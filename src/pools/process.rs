@@ -609,6 +609,27 @@ mod tests {
     }
 
     #[test]
+    fn one_whose_job_is_overdue_is_killed_soon_and_keeps_its_connections_until_then() {
+        let mut overdue = process();
+        let mut out = Vec::new();
+        overdue.cut(at(0), &mut out);
+        let proc = ProcId(1);
+        assert_eq!(out, [Action::Quiesce { proc }, SIGNAL]);
+        assert_eq!(play(&mut overdue), [(1000, Action::Kill { proc })]);
+
+        // one that has been asked to stop before
+        for (asked, killed) in [(100, 1100), (29_900, 30_000)] {
+            let mut stopping = process();
+            stopping.drain(Why::ScaleDown, at(0), &mut Vec::new());
+            stopping.parked(at(0), &mut Vec::new());
+            let mut out = Vec::new();
+            stopping.cut(at(asked), &mut out);
+            assert_eq!(out, []);
+            assert_eq!(play(&mut stopping), [(killed, Action::Kill { proc })]);
+        }
+    }
+
+    #[test]
     fn health_is_a_second_of_life_or_a_job_and_never_without_registering() {
         let mut process = process();
         assert!(!process.healthy(at(999)));

@@ -62,6 +62,13 @@ impl Marks {
         });
     }
 
+    /// The process has had a job for longer than it may.
+    pub fn overdue(&self, handle: &[u8]) {
+        self.set(What::Overdue {
+            job: String::from_utf8_lossy(handle).into_owned(),
+        });
+    }
+
     /// The process has a job no longer.
     pub fn end(&self, handle: &[u8], outcome: Outcome) {
         self.set(What::End {
