@@ -96,7 +96,7 @@ fn is_a_pool(node: &Node) -> bool {
     has_key(node, |key| key == "cmd" || key == "run")
 }
 
-fn has_key(node: &Node, wanted: impl Fn(&str) -> bool) -> bool {
+pub(super) fn has_key(node: &Node, wanted: impl Fn(&str) -> bool) -> bool {
     let Value::Map(pairs) = &node.value else {
         return false;
     };

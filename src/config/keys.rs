@@ -153,12 +153,32 @@ pub(super) const LIMITS: Section = Section {
 
 pub(super) const SCALE: Section = Section {
     name: "\"scale\"",
-    known: &["target_wait", "service_level", "down_after", "step"],
-    later: &["headroom", "reserve", "schedule"],
+    known: &[
+        "target_wait",
+        "service_level",
+        "down_after",
+        "step",
+        "schedule",
+    ],
+    later: &["headroom", "reserve"],
     synonyms: &[
+        ("rushes", "schedule"),
         ("cooldown", "down_after"),
         ("keepalive", "down_after"),
         ("percentile", "service_level"),
+    ],
+};
+
+pub(super) const RUSH: Section = Section {
+    name: "an entry of \"schedule\"",
+    known: &["cron", "for", "min", "max"],
+    later: &[],
+    synonyms: &[
+        ("at", "cron"),
+        ("begin", "cron"),
+        ("duration", "for"),
+        ("lasts", "for"),
+        ("start", "cron"),
     ],
 };
 
@@ -188,7 +208,7 @@ pub(super) const LOG: Section = Section {
 };
 
 /// Every kind of map.
-pub(super) const ALL: [&Section; 8] = [
+pub(super) const ALL: [&Section; 9] = [
     &TOP,
     &SERVER,
     &SERVER_LIMITS,
@@ -196,6 +216,7 @@ pub(super) const ALL: [&Section; 8] = [
     &POOL,
     &LIMITS,
     &SCALE,
+    &RUSH,
     &LOG,
 ];
 

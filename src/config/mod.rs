@@ -12,11 +12,13 @@ mod address;
 mod brackets;
 mod check;
 mod command;
+mod cron;
 mod keys;
 mod log;
 mod pool;
 mod problem;
 mod read;
+mod schedule;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -24,10 +26,11 @@ mod tree;
 pub mod units;
 
 pub use address::{Address, AddressError, DEFAULT_PORT, DEFAULT_TLS_PORT};
+pub use cron::{Cron, NoCron};
 pub use problem::{Problem, Problems};
 pub use schema::{
-    Command, Config, Limits, Log, LogFormat, NoSignal, PemFiles, PemPlaces, Pool, Restart, Scale,
-    Server, ServerLimits, Signal, Stderr, Tls,
+    Command, Config, Limits, Log, LogFormat, NoSignal, PemFiles, PemPlaces, Pool, Restart, Rush,
+    Scale, Server, ServerLimits, Signal, Stderr, Tls,
 };
 pub use tree::Place;
 

@@ -10,12 +10,13 @@ use super::keys;
 use super::log;
 use super::problem::quote;
 use super::read::{Entry, Reader};
+use super::schedule;
 use super::schema::{Command, Limits, Pool, Restart, Signal};
 use super::tree::{Place, Value};
 use super::units::parse_umask;
 
 /// More processes of one command than any machine runs; a number beyond it is a typing error.
-const MAX_PROCESSES: i128 = 100_000;
+pub(super) const MAX_PROCESSES: i128 = 100_000;
 /// In bytes. What the protocol's other implementations take as a name without trouble.
 const MAX_NAME: usize = 64;
 
@@ -31,6 +32,8 @@ pub(super) struct Draft {
     pool: Pool,
     shell: bool,
     bounds: Bounds,
+    /// Where the entries of its schedule are.
+    rushes: Vec<Place>,
 }
 
 /// `min`, `max` and `count` as far as they were said, and where.
@@ -47,6 +50,7 @@ impl Default for Draft {
             pool: Pool::new("", Command::Exec(Vec::new())),
             shell: false,
             bounds: Bounds::default(),
+            rushes: Vec::new(),
         }
     }
 }
@@ -143,6 +147,7 @@ impl Pools<'_> {
                 ..draft.pool
             };
             log::check(self.reader, entry, &pool, pools);
+            schedule::check(self.reader, &pool, &draft.rushes);
             pools.insert(name.to_owned(), pool);
         }
     }
@@ -155,6 +160,7 @@ impl Pools<'_> {
             pool,
             shell,
             bounds,
+            rushes,
         } = draft;
         let place = entry.place();
         let placed = |count: Option<u32>| count.map(|count| (count, place));
@@ -183,6 +189,7 @@ impl Pools<'_> {
             "priority" => set(&mut pool.priority, reader.integer(entry, 1..=1000)),
             "scale" if matches!(&entry.node.value, Value::Scalar(text) if text.trim() == "off") => {
                 pool.scale.off = true;
+                pool.scale.schedule.clear();
             }
             "scale" => {
                 pool.scale.off = false;
@@ -195,6 +202,10 @@ impl Pools<'_> {
                             set(&mut scale.service_level, reader.integer(entry, 50..=99));
                         }
                         "down_after" => scale.down_after = reader.duration(entry, Duration::ZERO),
+                        "schedule" => {
+                            let read = schedule::read(reader, entry).unwrap_or_default();
+                            (scale.schedule, *rushes) = read.into_iter().unzip();
+                        }
                         "step" => scale.step = reader.integer(entry, 1..=1000),
                         key => reader.problem(entry.key_place, keys::SCALE.unknown(key)),
                     }

@@ -9,6 +9,7 @@ use indexmap::IndexMap;
 
 use super::address::Address;
 use super::command::fill;
+use super::cron::Cron;
 use super::tree::Place;
 
 /// A whole file.
@@ -258,6 +259,31 @@ pub struct Scale {
     pub down_after: Option<Duration>,
     /// How many of its processes may be starting at once.
     pub step: Option<u32>,
+    /// Known rushes, in the order of the file.
+    pub schedule: Vec<Rush>,
+}
+
+/// A known rush: other bounds for some time.
+///
+/// It is in force from each minute that `cron` names, in the local time of the machine, for as long as `lasts`. Of several that are in
+/// force the one that began last counts, and of those that began in the same minute the last in the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rush {
+    /// When it begins.
+    pub cron: Cron,
+    /// How long it lasts, at most 31 days.
+    pub lasts: Duration,
+    /// How many processes at least; the pool's own `min` when not said.
+    pub min: Option<u32>,
+    /// How many at most; the pool's own `max` when not said.
+    pub max: Option<u32>,
+}
+
+impl Rush {
+    /// The bounds that `pool` has while this is in force.
+    pub fn bounds(&self, pool: &Pool) -> (u32, u32) {
+        (self.min.unwrap_or(pool.min), self.max.unwrap_or(pool.max))
+    }
 }
 
 /// A pool's log files.
@@ -319,6 +345,7 @@ impl Default for Scale {
             service_level: 95,
             down_after: None,
             step: None,
+            schedule: Vec::new(),
         }
     }
 }

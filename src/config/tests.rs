@@ -93,7 +93,7 @@ functions:
     stop_timeout: 0
     restart: on-failure
     priority: 5
-    scale: {target_wait: 250ms, service_level: 99, down_after: 1m30s, step: 4}
+    scale: {target_wait: 250ms, service_level: 99, down_after: 1m30s, step: 4, schedule: [{cron: "0 8 * * mon-fri", for: 2h, min: 9}, {cron: "@daily", max: 20}]}
     log: {file: 'l/{pool}-{slot}', stderr: 'e/{pool}-{slot}', max_size: 1G, keep: 0, compress: on, format: json, timestamps: yes, max_line: 64k}
 "#;
     let config = read(text);
@@ -184,6 +184,20 @@ functions:
             down_after: Some(Duration::from_secs(90)),
             service_level: 99,
             step: Some(4),
+            schedule: vec![
+                Rush {
+                    cron: "0 8 * * mon-fri".parse().unwrap(),
+                    lasts: Duration::from_secs(7200),
+                    min: Some(9),
+                    max: None,
+                },
+                Rush {
+                    cron: "@daily".parse().unwrap(),
+                    lasts: Duration::from_secs(3600),
+                    min: None,
+                    max: Some(20),
+                },
+            ],
             off: false,
         },
         log: Log {
@@ -423,6 +437,9 @@ fn messages() {
         "a: {cmd: x, start_timeout: 0, stop_timeout: -1, stop_signal: STOP, restart: no}",
         "a: {cmd: x, limits: {nofile: 0, nproc: x, core: x, address_space: 1k, cpu: 1ms, memlock: 1}}",
         "a: {cmd: x, scale: {target_wait: soon, down_after: 1y, headroom: 1}, log: 5}",
+        "a: {cmd: x, scale: {schedule: daily}}\nb: {cmd: x, scale: {schedule: [daily, {}, {cron: 0 8 * *, until: 3, min: x}]}}\n",
+        "a: {cmd: x, max: 4, scale: {schedule: [{cron: '@daily', for: 1s, min: 2}, {cron: '@daily', for: 40d, min: 5}, {cron: '@daily', max: 0}]}}",
+        "defaults: {scale: {schedule: [{cron: '@daily', min: 3}]}}\nfunctions: {a: x, b: {cmd: x, max: 3}, c: {cmd: x, scale: off}, d: {cmd: x, scale: {schedule: [{cron: '@daily', min: 3, max: 2}]}}}",
         "a: {cmd: x, log: {max_size: 1, keep: -1, timestamps: 1, max_line: 1G, file: x, format: xml, compress: 9, stderr: apart, sizes: 1}}",
         "defaults: {log: {file: 'a/{slot}', stderr: 'a'}}\nfunctions: {a: x}",
         "a: {cmd: x, log: {file: 'a/{slot}', stderr: 'a/{slot}'}}",
@@ -600,6 +617,11 @@ fn the_example_shows_every_key() {
 }
 
 fn keys_of(node: &tree::Node, keys: &mut Vec<String>) {
+    if let tree::Value::List(nodes) = &node.value {
+        for node in nodes {
+            keys_of(node, keys);
+        }
+    }
     if let tree::Value::Map(pairs) = &node.value {
         for (key, value) in pairs {
             if let tree::Value::Scalar(key) = &key.value {
@@ -621,6 +643,9 @@ fn every_key_of_the_table_is_read() {
         "\"tls\"" => format!("server: {{tls: {{{key}: []}}}}"),
         "\"limits\"" => format!("defaults: {{limits: {{{key}: []}}}}"),
         "\"scale\"" => format!("defaults: {{scale: {{{key}: []}}}}"),
+        "an entry of \"schedule\"" => {
+            format!("defaults: {{scale: {{schedule: [{{{key}: []}}]}}}}")
+        }
         "\"log\"" => format!("defaults: {{log: {{{key}: []}}}}"),
         other => panic!("{other}"),
     };

@@ -9,12 +9,14 @@
 //! dips, and a replacement that does not come up costs nothing.
 
 mod look;
+mod rush;
 mod size;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::rush::Rushing;
 use super::event::{
     Action, ExitStatus, Level, PoolLoad, Pressure, ProcId, ProcLoad, Slot, Stop, Tell,
 };
@@ -116,6 +118,8 @@ pub(super) struct Crew {
     pool: Arc<Pool>,
     place: Place,
     by_hand: ByHand,
+    /// What its schedule has in force.
+    rush: Option<Rushing>,
 
     /// In the order of their start, which is that of their numbers.
     members: Vec<Process>,
@@ -185,6 +189,7 @@ impl Crew {
             pool,
             place: Place::InFile,
             by_hand: ByHand::default(),
+            rush: None,
             members: Vec::new(),
             counts: Counts::default(),
             vacant: BTreeSet::new(),
@@ -573,10 +578,7 @@ impl Crew {
 
     /// `min` and `max` in force.
     fn bounds(&self) -> (u32, u32) {
-        let (min, max) = self
-            .by_hand
-            .bounds
-            .unwrap_or((self.pool.min, self.pool.max));
+        let (min, max) = self.wanted_bounds();
         let done = self.done.len() as u32;
         (min.saturating_sub(done), max.saturating_sub(done))
     }

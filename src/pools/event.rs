@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use jiff::ZonedDateTime;
+
 use crate::config::{Pool, Signal};
 use crate::time::Time;
 
@@ -57,6 +59,8 @@ pub enum Event {
     },
     /// What the job server knows of the pools, sampled.
     Sampled(Vec<PoolLoad>),
+    /// What the clock on the wall shows, in the zone in which schedules are meant.
+    Clock(ZonedDateTime),
     /// How the machine is, sampled.
     Pressed(Pressure),
     /// Keep the pool between these two until the file changes it. `min == max` holds one number.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::scale::Seconds;
+use crate::config::units::show_duration;
 use crate::config::{Command, Pool, Restart};
 
 /// What is different between two versions of a pool.
@@ -58,6 +59,7 @@ impl Change {
                 switch(old.scale.off).to_owned(),
                 switch(new.scale.off).to_owned(),
             ),
+            ("schedule", schedule(old), schedule(new)),
             (
                 "priority",
                 old.priority.to_string(),
@@ -149,6 +151,22 @@ fn maybe(duration: Option<Duration>) -> String {
 
 fn count(count: Option<u64>) -> String {
     count.map_or_else(|| "none".to_owned(), |count| count.to_string())
+}
+
+/// "0 8 * * mon-fri 2h 10..50", several with commas.
+fn schedule(pool: &Pool) -> String {
+    let rushes = pool.scale.schedule.iter().map(|rush| {
+        let (min, max) = rush.bounds(pool);
+        format!(
+            "\"{}\" {} {min}..{max}",
+            rush.cron,
+            show_duration(rush.lasts)
+        )
+    });
+    match rushes.collect::<Vec<_>>().join(", ") {
+        none if none.is_empty() => "none".to_owned(),
+        some => some,
+    }
 }
 
 const fn restart(restart: Restart) -> &'static str {
@@ -256,8 +274,7 @@ impl fmt::Display for Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Limits;
-    use crate::config::Signal;
+    use crate::config::{Limits, Rush, Signal};
 
     fn pool(name: &str) -> Pool {
         Pool::new(name, Command::Exec(vec![name.to_owned()]))
@@ -354,6 +371,14 @@ mod tests {
             ("restart always → never", |p| p.restart = Restart::Never),
             ("target_wait none → 0.5 s", |p| {
                 p.scale.target_wait = Some(Duration::from_millis(500))
+            }),
+            ("schedule none → \"@daily\" 2h 1..5", |p| {
+                p.scale.schedule.push(Rush {
+                    cron: "@daily".parse().unwrap(),
+                    lasts: Duration::from_secs(7200),
+                    min: None,
+                    max: Some(5),
+                })
             }),
             ("down_after none → 60 s", |p| {
                 p.scale.down_after = Some(Duration::from_secs(60))

@@ -7,6 +7,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use jiff::ZonedDateTime;
+
 use super::crew::{Crew, Daemon, Ending, Need, Share, Turn, Waiting};
 use super::event::{Action, Caps, Event, PoolLoad, Pressure, ProcId, Stop};
 use super::jitter::Jitter;
@@ -24,6 +26,8 @@ pub struct Supervisor {
     jitter: Jitter,
     caps: Caps,
     pressure: Pressure,
+    /// What the clock on the wall showed last.
+    clock: Option<ZonedDateTime>,
     /// In the order of the file; pools that were removed and have processes left are at the end.
     crews: Vec<Crew>,
     by_name: BTreeMap<String, usize>,
@@ -49,6 +53,7 @@ impl Supervisor {
             jitter: Jitter::new(seed),
             caps: Caps::default(),
             pressure: Pressure::default(),
+            clock: None,
             crews: Vec::new(),
             by_name: BTreeMap::new(),
             by_proc: BTreeMap::new(),
@@ -150,6 +155,12 @@ impl Supervisor {
                 }
             }
             Event::Sampled(loads) => self.sampled(now, &loads),
+            Event::Clock(clock) => {
+                for crew in crews {
+                    crew.clock(&clock, turn);
+                }
+                self.clock = Some(clock);
+            }
             Event::Pressed(pressure) => self.pressure = pressure,
             Event::Scale { pool, min, max } => {
                 if let Some(crew) = at(crews, by_name.get(&pool)) {
@@ -201,6 +212,11 @@ impl Supervisor {
         for (_, mut crew) in before {
             crew.remove();
             self.crews.push(crew);
+        }
+        if let Some(clock) = &self.clock {
+            for crew in &mut self.crews {
+                crew.clock(clock, turn);
+            }
         }
         self.index();
     }

@@ -4,6 +4,7 @@ use super::*;
 
 impl Manager {
     pub(super) fn configure(&mut self) {
+        self.look_at_the_clock();
         if let Some(file) = &self.parts.file {
             self.events
                 .push_back(Event::Configured(file.pools().to_vec(), file.caps()));

@@ -12,10 +12,7 @@ impl Crew {
     pub(in crate::pools) fn view(&self, daemon: Daemon, now: Time) -> PoolView {
         let gone_because = self.gone_because(daemon);
         let failing = self.restarts.is_failing();
-        let (min, max) = self
-            .by_hand
-            .bounds
-            .unwrap_or((self.pool.min, self.pool.max));
+        let (min, max) = self.wanted_bounds();
         PoolView {
             name: self.pool.name.clone(),
             command: line(&self.pool.command),
@@ -65,6 +62,9 @@ impl Crew {
             _ if let Some(held) = self.held => held.to_string(),
             _ => self.target.reason.to_string(),
         };
+        if let (Some(rush), None) = (&self.rush, self.by_hand.bounds) {
+            reason.push_str(&format!("; {rush}"));
+        }
         if !self.done.is_empty() {
             reason.push_str(&format!(
                 "; {} ended and not started again, see restart",
