@@ -16,9 +16,11 @@ pub(super) struct Section {
 
 pub(super) const TOP: Section = Section {
     name: "the top of the file",
-    known: &["server", "defaults", "functions"],
-    later: &["include"],
+    known: &["include", "server", "defaults", "functions"],
+    later: &[],
     synonyms: &[
+        ("imports", "include"),
+        ("includes", "include"),
         ("pools", "functions"),
         ("programs", "functions"),
         ("services", "functions"),
@@ -105,20 +107,20 @@ pub(super) const POOL: Section = Section {
         "stop_signal",
         "stop_timeout",
         "restart",
+        "check",
+        "watch",
         "priority",
         "scale",
         "log",
     ],
     later: &[
         "attempts",
-        "check",
         "drain_timeout",
         "exit_on_failure",
         "max_memory",
         "retries",
         "retry_delay",
         "timeout",
-        "watch",
     ],
     synonyms: &[
         ("autorestart", "restart"),

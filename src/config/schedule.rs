@@ -15,7 +15,7 @@ const SHORTEST: Duration = Duration::from_secs(60);
 const LONGEST: Duration = Duration::from_secs(31 * 86_400);
 
 /// Reads the list. Each rush comes with its place, for [`check`].
-pub(super) fn read(reader: &mut Reader, entry: Entry<'_>) -> Option<Vec<(Rush, Place)>> {
+pub(super) fn read(reader: &mut Reader<'_>, entry: Entry<'_>) -> Option<Vec<(Rush, Place)>> {
     const WANTED: &str = "a list of rushes, like [{cron: \"0 8 * * mon-fri\", for: 2h, min: 10}]";
     let nodes = match &entry.node.value {
         Value::Null => return Some(Vec::new()),
@@ -34,7 +34,7 @@ pub(super) fn read(reader: &mut Reader, entry: Entry<'_>) -> Option<Vec<(Rush, P
     rushes.collect::<Vec<_>>().into_iter().collect()
 }
 
-fn rush(reader: &mut Reader, item: Entry<'_>) -> Option<Rush> {
+fn rush(reader: &mut Reader<'_>, item: Entry<'_>) -> Option<Rush> {
     let (mut cron, mut lasts) = (None, HOUR);
     let (mut min, mut max) = (None, None);
     let mut is_right = true;
@@ -89,8 +89,8 @@ fn rush(reader: &mut Reader, item: Entry<'_>) -> Option<Rush> {
 }
 
 /// What a rush leaves out is the pool's own, and the two have to go together.
-pub(super) fn check(reader: &mut Reader, pool: &Pool, places: &[Place]) {
-    for (rush, place) in pool.scale.schedule.iter().zip(places) {
+pub(super) fn check(reader: &mut Reader<'_>, pool: &Pool, places: &[(String, Place)]) {
+    for (rush, (file, place)) in pool.scale.schedule.iter().zip(places) {
         let (min, max) = rush.bounds(pool);
         if min > max {
             let own = |said: Option<u32>| if said.is_some() { "" } else { " of the pool" };
@@ -101,7 +101,7 @@ pub(super) fn check(reader: &mut Reader, pool: &Pool, places: &[Place]) {
                 quote(&pool.name),
                 own(rush.max)
             );
-            reader.problem(*place, message);
+            reader.problem_of(file, *place, message);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What a configuration is, after every default has been filled in.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -141,6 +141,10 @@ pub struct Pool {
     pub stop_timeout: Duration,
     /// Whether a process that ended by itself is started again.
     pub restart: Restart,
+    /// What has to succeed before processes are started from a new file, or anew.
+    pub check: Option<Command>,
+    /// The files of its code: when one changes, its processes are replaced.
+    pub watch: Watch,
     /// When the pool grows and shrinks.
     pub scale: Scale,
     /// Its weight where `server.max_processes` does not give every pool what it wants.
@@ -160,6 +164,30 @@ pub enum Command {
     Run(Vec<String>),
     /// `run` with `shell: true`: the same, executed by `sh -c`.
     RunShell(String),
+}
+
+/// The files of a pool's code.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Watch {
+    /// Where relative patterns begin: the pool's `cwd`, or else the folder of the file.
+    pub folder: PathBuf,
+    /// Patterns of file names, as glob(7) has them, and `**` for any number of folders. Empty is no watching.
+    pub globs: Vec<String>,
+}
+
+impl Watch {
+    /// A pattern that begins in a folder, as a pattern of whole paths.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn pattern(folder: &Path, glob: &str) -> Result<glob::Pattern, glob::PatternError> {
+        let folder = glob::Pattern::escape(&folder.to_string_lossy());
+        // an absolute one stays as it is
+        let whole = Path::new(&folder).join(glob);
+        // "./x" is x
+        let whole: PathBuf = whole.components().collect();
+        glob::Pattern::new(&whole.to_string_lossy())
+    }
 }
 
 /// When a process that ended by itself is started again.
@@ -388,6 +416,8 @@ impl Pool {
             stop_signal: Signal::Term,
             stop_timeout: Duration::from_secs(30),
             restart: Restart::Always,
+            check: None,
+            watch: Watch::default(),
             scale: Scale::default(),
             priority: 1,
             log: Log::default(),
@@ -405,6 +435,8 @@ impl Pool {
             stop_timeout: Duration::ZERO,
             stop_signal: Signal::Term,
             restart: Restart::Always,
+            check: None,
+            watch: Watch::default(),
             scale: Scale::default(),
             priority: 1,
             ..pool.clone()

@@ -32,6 +32,7 @@ use super::peer::Origin;
 use super::snapshot::{Snapshooter, Sources};
 use super::spawn::Surroundings;
 use super::tls::Certificates;
+use super::watch::FileWatch;
 use crate::config::{PemFiles, Pool};
 use crate::jobs::{ConnId, Notice};
 use crate::pools::{
@@ -93,6 +94,8 @@ pub(super) enum Flow {
 pub(super) struct Parts {
     pub(super) hub: Arc<Hub>,
     pub(super) file: Option<ConfigFile>,
+    /// What tells of its changes, where the system does.
+    pub(super) file_watch: Option<FileWatch>,
     pub(super) logs: Logs,
     pub(super) log: Log,
     /// Nobody for a plain job server, which starts no process and gets no file later.
@@ -154,6 +157,7 @@ impl Manager {
     /// Starts the pools of the file. `listening` are the tasks that accept connections, which are ended when no more are wanted.
     pub(super) fn start(&mut self, listening: Vec<AbortHandle>) {
         self.listening = listening;
+        self.follow_file();
         self.configure();
         self.work_off();
     }
@@ -228,6 +232,7 @@ impl Manager {
                 Some(file) if file.age() < SETTLE => self.read_at = Some(now + SETTLE),
                 Some(file) => {
                     let reading = file.read_if_changed();
+                    self.follow_file();
                     // what came of it has been logged
                     let _ = self.apply(reading);
                 }

@@ -1,6 +1,6 @@
 //! The daemon's life: everything that can fail is done before anything is promised; then the threads; then the end, in order.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -175,14 +175,15 @@ fn serve(
         tokio::spawn(serve_control(control_listener, controls));
 
         let (touches, mut touched) = mpsc::channel(1);
-        let file = settings.config.map(|file| ConfigFile::new(file.path, file.text, file.config));
-        let watch = file.as_ref().and_then(|file| watch(file.path(), touches));
+        let file = settings.config.map(|file| ConfigFile::new(file.path, file.texts, file.config));
+        let file_watch = file.as_ref().and_then(|_| watch(touches));
         let log_dir = settings.log_dir.unwrap_or_else(|| super::paths::default_log_dir(&settings.state_dir));
         let logs = Logs::start(&log_dir).with_context(|| format!("cannot write the workers' logs to {}", log_dir.display()))?;
         let pools = file.as_ref().map(|file| (file.path().display().to_string(), file.pools().len()));
         let mut manager = Manager::new(Parts {
             hub: Arc::clone(&hub),
             file,
+            file_watch,
             logs,
             log,
             guardian,
@@ -262,7 +263,6 @@ fn serve(
         }
         hub.say_goodbye();
         manager.finish();
-        drop(watch);
         for path in sockets.iter().chain([&control_socket]) {
             // somebody may have tidied up before us
             let _ = std::fs::remove_file(path);
@@ -336,8 +336,8 @@ async fn serve_control(listener: UnixListener, controls: mpsc::Sender<super::con
     }
 }
 
-fn watch(path: &Path, touches: mpsc::Sender<()>) -> Option<FileWatch> {
-    match FileWatch::start(path, touches) {
+fn watch(touches: mpsc::Sender<()>) -> Option<FileWatch> {
+    match FileWatch::new(touches) {
         Ok(watch) => Some(watch),
         Err(error) => {
             tracing::warn!(%error, "the configuration file cannot be watched; use `gearpool reload` after a change");

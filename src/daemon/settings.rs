@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::file::Texts;
 use super::listener::SocketOptions;
 use super::log::{LogTarget, Verbosity};
 use crate::config::{Address, Config, PemFiles, ServerLimits};
@@ -57,8 +58,8 @@ pub struct Settings {
 pub struct LoadedFile {
     /// Where it stands.
     pub path: PathBuf,
-    /// What it says.
-    pub text: String,
+    /// What it says, and what it includes.
+    pub texts: Texts,
     /// What that means.
     pub config: Config,
     /// What its `server.tls` names.

@@ -60,6 +60,8 @@ impl Change {
                 switch(new.scale.off).to_owned(),
             ),
             ("schedule", schedule(old), schedule(new)),
+            ("check", check(old), check(new)),
+            ("watch", globs(&old.watch.globs), globs(&new.watch.globs)),
             (
                 "priority",
                 old.priority.to_string(),
@@ -166,6 +168,18 @@ fn schedule(pool: &Pool) -> String {
     match rushes.collect::<Vec<_>>().join(", ") {
         none if none.is_empty() => "none".to_owned(),
         some => some,
+    }
+}
+
+fn check(pool: &Pool) -> String {
+    let check = pool.check.as_ref().map(Command::to_string);
+    check.unwrap_or_else(|| "none".to_owned())
+}
+
+fn globs(globs: &[String]) -> String {
+    match globs {
+        [] => "none".to_owned(),
+        globs => globs.join(" "),
     }
 }
 
@@ -379,6 +393,16 @@ mod tests {
                     min: None,
                     max: Some(5),
                 })
+            }),
+            ("check none → php -l a.php", |p| {
+                p.check = Some(Command::Exec(vec![
+                    "php".into(),
+                    "-l".into(),
+                    "a.php".into(),
+                ]))
+            }),
+            ("watch none → *.php lib/**", |p| {
+                p.watch.globs = vec!["*.php".into(), "lib/**".into()]
             }),
             ("down_after none → 60 s", |p| {
                 p.scale.down_after = Some(Duration::from_secs(60))

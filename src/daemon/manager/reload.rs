@@ -29,12 +29,22 @@ impl Manager {
         match &mut self.parts.file {
             Some(file) => {
                 let reading = file.read();
+                self.follow_file();
                 self.apply(reading)
             }
             None => shown.ok_or_else(|| {
                 "this gearpool was started without a configuration file; start it with -c FILE"
                     .to_owned()
             }),
+        }
+    }
+
+    /// Watches the folders of the files as they have been read last.
+    pub(super) fn follow_file(&mut self) {
+        if let (Some(file), Some(watch)) = (&self.parts.file, &mut self.parts.file_watch)
+            && let Err(error) = watch.follow(file.folders())
+        {
+            tracing::warn!(%error, "not all of the configuration can be watched; use `gearpool reload` after a change");
         }
     }
 
