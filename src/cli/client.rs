@@ -23,8 +23,11 @@ use crate::daemon::paths;
 use crate::http::Refused;
 use crate::status::Status;
 
-/// How long the daemon may take to answer. It answers from memory, but a reload reads files.
+/// How long the daemon may take to answer.
 const PATIENCE: Duration = Duration::from_secs(15);
+
+/// How long it may take to carry out an order: a pool's check has half a minute, and several take turns.
+const ORDERS_PATIENCE: Duration = Duration::from_secs(120);
 
 /// Which daemon is meant, when there are several on the machine.
 #[derive(Clone, Debug, Default, Args)]
@@ -133,9 +136,13 @@ impl Daemon {
         let path_of_socket = paths::control_socket(&self.state_dir);
         let stream = UnixStream::connect(&path_of_socket).await;
         let stream = stream.map_err(|error| self.unreachable(&error))?;
-        let exchange = tokio::time::timeout(PATIENCE, exchange(stream, method, path, body));
+        let patience = match method {
+            Method::GET => PATIENCE,
+            _ => ORDERS_PATIENCE,
+        };
+        let exchange = tokio::time::timeout(patience, exchange(stream, method, path, body));
         let (code, bytes) = exchange.await.map_err(|_| {
-            let seconds = PATIENCE.as_secs();
+            let seconds = patience.as_secs();
             anyhow!(
                 "the daemon at {} has not answered for {seconds} s",
                 path_of_socket.display()

@@ -11,7 +11,7 @@ pub use self::includes::Texts;
 use super::settings::LoadedFile;
 use super::watch::Folder;
 use crate::config::{self, Config, Pool, Problem, Problems, Server, Tls};
-use crate::pools::{Caps, Plan};
+use crate::pools::{Admission, Caps, Plan};
 use crate::sys::reason;
 use crate::tls::{self, Identity, Pem};
 
@@ -99,6 +99,8 @@ pub(super) struct ConfigFile {
     /// What was read last, right or wrong.
     seen: Texts,
     server: Server,
+    /// The pools that it has. What is in force is the same but for those whose check has not passed.
+    wanted: Vec<Arc<Pool>>,
     pools: Vec<Arc<Pool>>,
     /// What is wrong with the file now.
     error: Option<String>,
@@ -116,6 +118,8 @@ pub(super) enum Reading {
         later: Vec<&'static str>,
         /// What its `server.tls` names, as it is now.
         tls: Option<Identity>,
+        /// And but for these pools, whose check has to pass.
+        checks: Vec<Arc<Pool>>,
     },
     /// It is wrong; the old one stays in force.
     Wrong(String),
@@ -123,8 +127,9 @@ pub(super) enum Reading {
 
 impl ConfigFile {
     pub(super) fn new(path: PathBuf, seen: Texts, config: Config) -> ConfigFile {
-        let pools = config.pools.into_values().map(Arc::new).collect();
+        let pools: Vec<_> = config.pools.into_values().map(Arc::new).collect();
         ConfigFile {
+            wanted: pools.clone(),
             path,
             seen,
             server: config.server,
@@ -139,6 +144,27 @@ impl ConfigFile {
 
     pub(super) fn pools(&self) -> &[Arc<Pool>] {
         &self.pools
+    }
+
+    /// The pool that the file has under a name, in force or not.
+    pub(super) fn wanted(&self, name: &str) -> Option<&Arc<Pool>> {
+        self.wanted.iter().find(|pool| pool.name == name)
+    }
+
+    /// All that the file has.
+    pub(super) fn all_wanted(&self) -> &[Arc<Pool>] {
+        &self.wanted
+    }
+
+    /// Puts a pool in force that has passed its check, if the file still has it so. Returns whether that changes something.
+    pub(super) fn put(&mut self, pool: &Arc<Pool>) -> bool {
+        let places = self.wanted.iter().zip(&mut self.pools);
+        let place = places.into_iter().find(|(wanted, _)| *wanted == pool);
+        place.is_some_and(|(wanted, in_force)| {
+            let is_new = wanted != in_force;
+            *in_force = Arc::clone(wanted);
+            is_new
+        })
     }
 
     pub(super) fn caps(&self) -> Caps {
@@ -193,8 +219,15 @@ impl ConfigFile {
                 let pools: Vec<_> = config.pools.into_values().map(Arc::new).collect();
                 let plan = Plan::between(&self.pools, &pools);
                 let later = fixed_at_the_start(&self.server, &config.server);
-                (self.server, self.pools, self.error) = (config.server, pools, None);
-                Reading::New { plan, later, tls }
+                let Admission { in_force, to_check } = Admission::between(&self.pools, &pools);
+                (self.pools, self.wanted) = (in_force, pools);
+                (self.server, self.error) = (config.server, None);
+                Reading::New {
+                    plan,
+                    later,
+                    tls,
+                    checks: to_check,
+                }
             }
             Err(error) => {
                 let error = error.to_string();

@@ -4,6 +4,7 @@
 //! Every source is one variant of [`Happening`]; one synchronous handler takes it. The supervisor decides, the job server is asked
 //! through the hub, and nothing else starts, signals or counts processes.
 
+mod checks;
 mod connections;
 mod machine;
 mod orders;
@@ -20,6 +21,8 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
+use self::checks::Checks;
+use super::code::CodeWatch;
 use super::control::{Control, Reply};
 use super::crew::{Crew, MemberService, Registration};
 use super::demand;
@@ -36,7 +39,7 @@ use super::watch::FileWatch;
 use crate::config::{PemFiles, Pool};
 use crate::jobs::{ConnId, Notice};
 use crate::pools::{
-    Action, Event, ExitStatus, Level, Plan, ProcId, ProcLoad, Slot, Stop, Supervisor, Tell,
+    Action, Event, ExitStatus, Level, Plan, ProcId, ProcLoad, Slot, Stop, Supervisor, Tell, Unfit,
 };
 use crate::proto::admin::Ending;
 use crate::sys::child::{self, Child};
@@ -73,6 +76,15 @@ pub(super) enum Happening {
     },
     /// Something has changed in the folder of the configuration file.
     FileTouched,
+    /// A pool's check has ended: `None` when it passed.
+    Checked {
+        pool: String,
+        number: u64,
+        pid: Option<u32>,
+        failure: Option<Unfit>,
+    },
+    /// Files of a pool's code have changed, such as this one.
+    CodeChanged { pool: String, what: String },
     /// SIGHUP.
     Reload,
     /// SIGTERM, SIGINT, SIGUSR1.
@@ -129,6 +141,9 @@ pub(super) struct Manager {
     read_at: Option<Time>,
     /// The tasks that accept connections.
     listening: Vec<AbortHandle>,
+    checks: Checks,
+    /// What tells of changes of the pools' code, once a pool wants to know.
+    code: Option<CodeWatch>,
     /// How the daemon ends, once it does.
     ending: Option<Stop>,
     /// All processes of ours have ended.
@@ -149,6 +164,8 @@ impl Manager {
             gauged: Time::ZERO,
             read_at: None,
             listening: Vec::new(),
+            checks: Checks::default(),
+            code: None,
             ending: None,
             is_finished: false,
         }
@@ -159,6 +176,7 @@ impl Manager {
         self.listening = listening;
         self.follow_file();
         self.configure();
+        self.check_new();
         self.work_off();
     }
 
@@ -192,6 +210,13 @@ impl Manager {
                     let settled = self.parts.hub.now() + SETTLE;
                     self.read_at.get_or_insert(settled);
                 }
+                Happening::Checked {
+                    pool,
+                    number,
+                    pid,
+                    failure,
+                } => self.checked(&pool, number, pid, failure),
+                Happening::CodeChanged { pool, what } => self.code_changed(&pool, &what),
                 Happening::Reload => {
                     self.parts.log.reopen();
                     if self.parts.file.is_some() || self.parts.pem_files.is_some() {
@@ -316,6 +341,7 @@ impl Manager {
         if self.ending.is_none() {
             tracing::info!("shutting down");
             self.parts.hub.with(|server, _| server.end_service());
+            self.end_checks();
         }
         if stop == Stop::WhenIdle {
             // what is running may take long: nobody is to start something new here meanwhile

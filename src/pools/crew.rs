@@ -8,6 +8,7 @@
 //! replacement has registered. So a reload, a restart, `max_jobs` and `max_lifetime` are one mechanism, the size of the pool never
 //! dips, and a replacement that does not come up costs nothing.
 
+mod fitness;
 mod look;
 mod rush;
 mod size;
@@ -16,6 +17,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::fitness::Fitness;
 use self::rush::Rushing;
 use super::event::{
     Action, ExitStatus, Level, PoolLoad, Pressure, ProcId, ProcLoad, Slot, Stop, Tell,
@@ -120,6 +122,8 @@ pub(super) struct Crew {
     by_hand: ByHand,
     /// What its schedule has in force.
     rush: Option<Rushing>,
+    /// What became of its check.
+    fitness: Fitness,
 
     /// In the order of their start, which is that of their numbers.
     members: Vec<Process>,
@@ -186,10 +190,10 @@ pub(super) enum Waiting {
 impl Crew {
     pub(super) fn new(pool: Arc<Pool>) -> Crew {
         Crew {
-            pool,
             place: Place::InFile,
             by_hand: ByHand::default(),
             rush: None,
+            fitness: Fitness::of_new(&pool),
             members: Vec::new(),
             counts: Counts::default(),
             vacant: BTreeSet::new(),
@@ -215,6 +219,7 @@ impl Crew {
             waiting: Waiting::Nothing,
             dirty: true,
             due: None,
+            pool,
         }
     }
 
@@ -261,6 +266,7 @@ impl Crew {
             );
         }
         self.pool = pool;
+        self.fitness.configured(&self.pool);
         self.done.clear();
         if !change.rolled.is_empty() {
             self.restarts.forgive();
@@ -496,6 +502,10 @@ impl Crew {
             Some(_) => Target {
                 n: 0,
                 reason: Reason::AtMin,
+            },
+            None if self.fitness.is_untried() => Target {
+                n: 0,
+                reason: Reason::Untried,
             },
             None => self.decide(turn),
         };

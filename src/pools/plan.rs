@@ -244,6 +244,39 @@ impl Plan {
     }
 }
 
+/// What of a new file is put in force at once, and what has to pass its check before.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Admission {
+    /// In the order of the new file: its pools, but those that would start something else and have a check as they are now.
+    pub in_force: Vec<Arc<Pool>>,
+    /// Those, and the new ones with a check, which are in force and start nothing before.
+    pub to_check: Vec<Arc<Pool>>,
+}
+
+impl Admission {
+    /// Compares two files' pools.
+    pub fn between(old: &[Arc<Pool>], new: &[Arc<Pool>]) -> Admission {
+        let before: BTreeMap<&str, &Arc<Pool>> =
+            old.iter().map(|pool| (pool.name.as_str(), pool)).collect();
+        let mut admission = Admission {
+            in_force: Vec::new(),
+            to_check: Vec::new(),
+        };
+        for pool in new {
+            let was = before.get(pool.name.as_str());
+            let has_check = pool.check.is_some();
+            if has_check && was.is_none_or(|was| !was.starts_the_same(pool)) {
+                admission.to_check.push(Arc::clone(pool));
+            }
+            admission.in_force.push(match was {
+                Some(was) if has_check && !was.starts_the_same(pool) => Arc::clone(was),
+                Some(_) | None => Arc::clone(pool),
+            });
+        }
+        admission
+    }
+}
+
 impl fmt::Display for Plan {
     /// A line for each pool that is different, and none for the others.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -339,6 +372,45 @@ mod tests {
         let nothing = Plan::between(&new, &new);
         assert!(nothing.is_empty());
         assert_eq!(nothing.to_string(), "no changes");
+    }
+
+    #[test]
+    fn what_a_check_holds_back() {
+        let checked = |pool: Pool| Pool {
+            check: Some(Command::Exec(vec!["check".to_owned()])),
+            ..pool
+        };
+        let max = |max, pool: Pool| Pool { max, ..pool };
+        let nice = |pool: Pool| Pool {
+            nice: Some(1),
+            ..pool
+        };
+        let old = arcs(vec![
+            checked(pool("rolled")),
+            pool("gets a check and is rolled"),
+            checked(pool("scaled")),
+            nice(pool("rolled without")),
+            checked(pool("gone")),
+            checked(pool("loses its check")),
+        ]);
+        let new = arcs(vec![
+            checked(pool("new")),
+            pool("new without"),
+            max(9, checked(nice(pool("rolled")))),
+            checked(nice(pool("gets a check and is rolled"))),
+            max(9, checked(pool("scaled"))),
+            pool("rolled without"),
+            nice(pool("loses its check")),
+        ]);
+        let Admission { in_force, to_check } = Admission::between(&old, &new);
+        let names: Vec<_> = to_check.iter().map(|pool| pool.name.as_str()).collect();
+        assert_eq!(names, ["new", "rolled", "gets a check and is rolled"]);
+        for (at, (pool, wanted)) in in_force.iter().zip(&new).enumerate() {
+            let held = at == 2 || at == 3;
+            assert_eq!(pool.name, wanted.name);
+            assert_eq!(pool != wanted, held, "{}", pool.name);
+            assert_eq!(old.contains(pool), held, "{}", pool.name);
+        }
     }
 
     /// Each setting of a pool changed alone: it is named, and it restarts processes exactly when they would start differently.

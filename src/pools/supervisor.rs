@@ -161,6 +161,11 @@ impl Supervisor {
                 }
                 self.clock = Some(clock);
             }
+            Event::Checked { pool, failure } => {
+                if let Some(crew) = at(crews, by_name.get(&pool)) {
+                    crew.checked(failure);
+                }
+            }
             Event::Pressed(pressure) => self.pressure = pressure,
             Event::Scale { pool, min, max } => {
                 if let Some(crew) = at(crews, by_name.get(&pool)) {

@@ -43,6 +43,12 @@ fn text(it: &PoolStatus, functions: &[&FunctionLoad]) -> String {
             "jobs wait"
         },
     );
+    if let Some(check) = &pool.check {
+        let _ = writeln!(out, "Its {}", check.failed);
+        for line in &check.lines {
+            let _ = writeln!(out, "  | {line}");
+        }
+    }
     match scale.service {
         Some(service) => {
             let _ = writeln!(

@@ -1,7 +1,7 @@
 //! The files that a configuration file includes: found, and read with it.
 
 use std::collections::BTreeSet;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use glob::{MatchOptions, Pattern};
 
@@ -154,7 +154,7 @@ impl Texts {
 }
 
 /// Whether a text means something else than the one file of that name.
-pub(in crate::daemon) fn is_pattern(text: &str) -> bool {
+fn is_pattern(text: &str) -> bool {
     text.contains(['*', '?', '['])
 }
 
@@ -164,23 +164,45 @@ impl Folder {
         let mut path = PathBuf::new();
         let mut parts = pattern.components().peekable();
         while let Some(part) = parts.next() {
+            let name = literal(&part.as_os_str().to_string_lossy());
             let is_last = parts.peek().is_none();
-            if is_last
-                || matches!(part, Component::Normal(name) if is_pattern(&name.to_string_lossy()))
-            {
-                let depth = match is_last && part.as_os_str() != "**" {
-                    true => Depth::Itself,
-                    false => Depth::All,
-                };
-                return Folder { path, depth };
+            match name {
+                Some(name) if !is_last => path.push(name),
+                _ => {
+                    let depth = match is_last && part.as_os_str() != "**" {
+                        true => Depth::Itself,
+                        false => Depth::All,
+                    };
+                    return Folder { path, depth };
+                }
             }
-            path.push(part);
         }
         Folder {
             path,
             depth: Depth::Itself,
         }
     }
+}
+
+/// The one name that a part of a pattern means, if it means one: `[*]` is a star.
+fn literal(part: &str) -> Option<String> {
+    const ESCAPES: [(&str, char, char); 4] = [
+        ("[[]", '[', '\u{e000}'),
+        ("[]]", ']', '\u{e001}'),
+        ("[*]", '*', '\u{e002}'),
+        ("[?]", '?', '\u{e003}'),
+    ];
+    let mut name = part.to_owned();
+    for (escape, _, mark) in ESCAPES {
+        name = name.replace(escape, &mark.to_string());
+    }
+    if is_pattern(&name) {
+        return None;
+    }
+    for (_, meant, mark) in ESCAPES {
+        name = name.replace(mark, &meant.to_string());
+    }
+    Some(name)
 }
 
 /// What a file is, whatever name it goes by.
@@ -203,6 +225,8 @@ mod tests {
             ("/srv/**", "/srv", Depth::All),
             ("conf.d/?.yaml", "conf.d", Depth::Itself),
             ("x", "", Depth::Itself),
+            ("/srv/my [[]app]/*.php", "/srv/my [app]", Depth::Itself),
+            ("/srv/a[]][*]/x/**/y", "/srv/a]*/x", Depth::All),
         ] {
             let folder = Folder::of(Path::new(pattern));
             assert_eq!(

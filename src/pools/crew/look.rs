@@ -24,7 +24,7 @@ impl Crew {
             state: match gone_because {
                 Some(Why::Stopped) => PoolState::Stopped,
                 Some(_) => PoolState::Leaving,
-                None if failing => PoolState::Failing,
+                None if failing || self.fitness.is_failing() => PoolState::Failing,
                 None => PoolState::Running,
             },
             by_hand: match &self.by_hand {
@@ -40,6 +40,7 @@ impl Crew {
                 true => self.last_lines.clone(),
                 false => Vec::new(),
             },
+            check: self.fitness.view(),
             scale: self.scale_view(now),
             processes: self.process_views(now),
         }
