@@ -73,9 +73,11 @@ stdout_logfile=/var/log/fetch.log
 stdout_logfile_maxbytes=50MB
 stdout_logfile_backups=3
 environment=APP_ENV="prod,eu",
-    DEBUG=0
+    DEBUG=0,PRICE="5$",HOME=%(ENV_HOME)s
 
 [program:mail]
+stdout_logfile=/var/log/mail-%(process_num)02d.log
+stderr_logfile=/var/log/mail.err
 command=python3 send.py --from "Our Shop <shop@example.com>" --home %(ENV_HOME)s --price $5
 priority=10
 

@@ -258,6 +258,9 @@ impl ServeArgs {
             program: self.program,
             load_guard: self.load_guard,
             listen: speech.listen,
+            has_default_listen: self.listen.is_empty()
+                && self.port()?.is_none()
+                && server.listen.is_empty(),
             tls: speech.tls,
             pem_files: speech.pem_files,
             limits: self.limits().or(server.limits),

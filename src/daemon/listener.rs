@@ -23,6 +23,7 @@ use crate::config::Address;
 use crate::jobs;
 use crate::proto::Response;
 use crate::sys::net;
+use crate::sys::systemd::Passed;
 
 /// How long accepting rests after an error that a new try does not mend, such as no descriptor left.
 const REST: Duration = Duration::from_millis(200);
@@ -63,6 +64,14 @@ pub enum ListenError {
         "cannot listen on {0}: the address is in use (does a gearmand or another gearpool run? choose another port with -p)"
     )]
     InUse(String),
+    /// A socket that systemd has passed.
+    #[error("cannot listen on the socket {name:?} that was passed by systemd: {error}")]
+    Passed {
+        /// Its name.
+        name: String,
+        /// Why.
+        error: io::Error,
+    },
     /// Anything else.
     #[error("cannot listen on {address}: {error}")]
     Bind {
@@ -79,8 +88,17 @@ pub enum Listener {
     Tcp(std::net::TcpListener, SocketAddr),
     /// The same for TLS.
     Tls(std::net::TcpListener, SocketAddr),
-    /// A Unix socket, and its path, which is removed in the end.
-    Unix(StdUnixListener, PathBuf),
+    /// A Unix socket, its path, and whose that is.
+    Unix(StdUnixListener, PathBuf, Owner),
+}
+
+/// Who sees to the path of a Unix socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// We do, and remove it in the end.
+    Us,
+    /// Whoever has passed us the socket.
+    Systemd,
 }
 
 impl Listener {
@@ -124,12 +142,61 @@ impl Listener {
         }
     }
 
+    /// Takes a socket that was passed to us. With "tls" for its name, TLS is spoken there.
+    ///
+    /// # Errors
+    /// A sentence about a socket that nobody can connect to.
+    pub fn adopt(passed: Passed) -> Result<(Address, Listener), ListenError> {
+        let Passed { name, socket } = passed;
+        let socket = Socket::from(socket);
+        let refused = |error: io::Error| ListenError::Passed {
+            name: name.clone(),
+            error,
+        };
+        let wanted = "it is no stream socket that listens";
+        if !socket.is_listener().unwrap_or(false) || socket.r#type().ok() != Some(Type::STREAM) {
+            return Err(refused(io::Error::other(wanted)));
+        }
+        socket.set_nonblocking(true).map_err(refused)?;
+        let local = socket.local_addr().map_err(refused)?;
+        if let Some(own) = local.as_socket() {
+            let (host, port) = (own.ip().to_string(), own.port());
+            return Ok(match name == "tls" {
+                true => (Address::Tls(host, port), Listener::Tls(socket.into(), own)),
+                false => (Address::Tcp(host, port), Listener::Tcp(socket.into(), own)),
+            });
+        }
+        match local.as_pathname().map(Path::to_owned) {
+            Some(path) => Ok((
+                Address::Unix(path.clone()),
+                Listener::Unix(socket.into(), path, Owner::Systemd),
+            )),
+            None => Err(refused(io::Error::other("it has no path"))),
+        }
+    }
+
+    /// Whether this is where `listen` would be bound.
+    pub fn is_at(&self, listen: &Address) -> bool {
+        match (self, listen) {
+            (Listener::Tcp(_, own), Address::Tcp(host, port))
+            | (Listener::Tls(_, own), Address::Tls(host, port)) => {
+                let mut resolved = (host.as_str(), *port)
+                    .to_socket_addrs()
+                    .into_iter()
+                    .flatten();
+                resolved.any(|address| address == *own)
+            }
+            (Listener::Unix(_, own, _), Address::Unix(path)) => own == path,
+            _ => false,
+        }
+    }
+
     /// The address, for people.
     pub fn address(&self) -> String {
         match self {
             Listener::Tcp(_, address) => address.to_string(),
             Listener::Tls(_, address) => format!("tls://{address}"),
-            Listener::Unix(_, path) => format!("unix:{}", path.display()),
+            Listener::Unix(_, path, _) => format!("unix:{}", path.display()),
         }
     }
 
@@ -141,11 +208,11 @@ impl Listener {
         }
     }
 
-    /// The path, of a Unix socket.
+    /// The path, of a Unix socket of our own.
     pub fn path(&self) -> Option<PathBuf> {
         match self {
-            Listener::Tcp(..) | Listener::Tls(..) => None,
-            Listener::Unix(_, path) => Some(path.clone()),
+            Listener::Unix(_, path, Owner::Us) => Some(path.clone()),
+            Listener::Tcp(..) | Listener::Tls(..) | Listener::Unix(..) => None,
         }
     }
 
@@ -201,7 +268,7 @@ impl Listener {
                     }
                 }
             }
-            Listener::Unix(listener, _) => {
+            Listener::Unix(listener, ..) => {
                 let listener = UnixListener::from_std(listener)?;
                 let mut troubles = Troubles::default();
                 loop {
@@ -431,7 +498,7 @@ fn bind_unix(path: &Path, options: SocketOptions) -> io::Result<Listener> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None)?;
     socket.bind(&socket2::SockAddr::unix(path)?)?;
     socket.listen(options.backlog)?;
-    Ok(Listener::Unix(socket.into(), path.to_owned()))
+    Ok(Listener::Unix(socket.into(), path.to_owned(), Owner::Us))
 }
 
 fn refusal(address: String, error: io::Error) -> ListenError {

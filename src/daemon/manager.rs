@@ -11,6 +11,7 @@ mod orders;
 mod processes;
 mod reload;
 mod sample;
+mod service;
 
 use std::collections::{HashMap, VecDeque};
 use std::io::ErrorKind;
@@ -22,6 +23,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
 use self::checks::Checks;
+use self::service::Told;
 use super::code::CodeWatch;
 use super::control::{Control, Reply};
 use super::crew::{Crew, MemberService, Registration};
@@ -45,6 +47,7 @@ use crate::proto::admin::Ending;
 use crate::sys::child::{self, Child};
 use crate::sys::guardian::Guardian;
 use crate::sys::pressure::Gauge;
+use crate::sys::systemd::Notifier;
 use crate::sys::{peer, signal};
 use crate::time::Time;
 use crate::tls::{self, Identity};
@@ -116,6 +119,8 @@ pub(super) struct Parts {
     /// The files of the flags, where TLS is not the configuration file's matter.
     pub(super) pem_files: Option<PemFiles>,
     pub(super) surroundings: Surroundings,
+    /// Who wants to know how the service is.
+    pub(super) notifier: Notifier,
     pub(super) snapshooter: Snapshooter,
     pub(super) happenings: mpsc::UnboundedSender<Happening>,
     pub(super) seed: u64,
@@ -142,6 +147,9 @@ pub(super) struct Manager {
     /// The tasks that accept connections.
     listening: Vec<AbortHandle>,
     checks: Checks,
+    /// When systemd expects a word, and what it was told last of how we are.
+    word_at: Option<Time>,
+    told: Told,
     /// What tells of changes of the pools' code, once a pool wants to know.
     code: Option<CodeWatch>,
     /// How the daemon ends, once it does.
@@ -165,6 +173,8 @@ impl Manager {
             read_at: None,
             listening: Vec::new(),
             checks: Checks::default(),
+            word_at: None,
+            told: Told::default(),
             code: None,
             ending: None,
             is_finished: false,
@@ -178,6 +188,7 @@ impl Manager {
         self.configure();
         self.check_new();
         self.work_off();
+        self.say_ready();
     }
 
     /// When something is due.
@@ -186,6 +197,7 @@ impl Manager {
             self.supervisor.next_deadline(),
             self.sample_at,
             self.read_at,
+            self.word_at,
         ]
         .into_iter()
         .flatten()
@@ -264,6 +276,7 @@ impl Manager {
                 None => {}
             }
         }
+        self.say_alive(now);
         if self.sample_at.is_some_and(|at| at <= now) {
             self.sample(now);
         }
@@ -342,6 +355,7 @@ impl Manager {
             tracing::info!("shutting down");
             self.parts.hub.with(|server, _| server.end_service());
             self.end_checks();
+            self.parts.notifier.stopping();
         }
         if stop == Stop::WhenIdle {
             // what is running may take long: nobody is to start something new here meanwhile

@@ -30,6 +30,7 @@ use crate::sys::background::{self, Starting};
 use crate::sys::guardian::Guardian;
 use crate::sys::lock::{LockError, StateFolder};
 use crate::sys::pressure::Gauge;
+use crate::sys::systemd::{self, Notifier};
 use crate::sys::{core_dump, net, user};
 
 /// gearmand's own, when nobody names one.
@@ -64,7 +65,12 @@ pub fn run(mut settings: Settings) -> anyhow::Result<()> {
         user::resolve(Some(name), None)?;
     }
     let deadline = Instant::now() + settings.program.patience();
-    let bound = bind(&settings, deadline)?;
+    let passed = systemd::passed().context("cannot take the sockets that systemd passes")?;
+    let passed: Vec<_> = passed
+        .into_iter()
+        .map(Listener::adopt)
+        .collect::<Result<_, _>>()?;
+    let bound = bind(&mut settings, passed, deadline)?;
     // the lock is taken by the process that keeps it
     let starting = match settings.ground {
         Ground::Background => Some(background::detach().context("cannot go to the background")?),
@@ -190,6 +196,7 @@ fn serve(
             certificates: Arc::clone(&certificates),
             pem_files: settings.pem_files,
             surroundings,
+            notifier: Notifier::from_env(),
             snapshooter: Snapshooter::new(addresses.clone(), settings.state_dir.display().to_string(), log_dir.display().to_string()),
             happenings: to_manager,
             seed: rand::random(),
@@ -273,11 +280,24 @@ fn serve(
 }
 
 /// A server that takes gearmand's place waits for a port: a script that restarts it does not wait for the end of the one before.
-fn bind(settings: &Settings, deadline: Instant) -> Result<Vec<(Address, Listener)>, ListenError> {
+///
+/// What has been passed to us is not bound again, and instead of the default it is enough.
+fn bind(
+    settings: &mut Settings,
+    passed: Vec<(Address, Listener)>,
+    deadline: Instant,
+) -> Result<Vec<(Address, Listener)>, ListenError> {
+    let is_plain = |(address, _): &(Address, Listener)| !address.is_encrypted();
+    let makes_do = settings.has_default_listen && passed.iter().any(is_plain);
+    settings.listen.retain(|listen| {
+        let is_passed = passed.iter().any(|(_, passed)| passed.is_at(listen));
+        !is_passed && (listen.is_encrypted() || !makes_do)
+    });
     loop {
         match bind_once(settings) {
             Err(ListenError::InUse(_)) if Instant::now() < deadline => std::thread::sleep(AGAIN),
-            result => return result,
+            Ok(bound) => return Ok(passed.into_iter().chain(bound).collect()),
+            Err(error) => return Err(error),
         }
     }
 }

@@ -15,6 +15,8 @@ pub struct Settings {
     pub program: Program,
     /// Where to listen. Never empty.
     pub listen: Vec<Address>,
+    /// Whether nobody named an address; sockets that systemd passes are enough then.
+    pub has_default_listen: bool,
     /// What is shown where TLS is spoken.
     pub tls: Option<Identity>,
     /// Where that comes from, when flags said it; otherwise it is the file's.

@@ -7,19 +7,8 @@ use std::path::{Path, PathBuf};
 use crate::config::{Address, Command, DEFAULT_PORT, Pool, Stderr};
 use crate::pools::Slot;
 use crate::sys::child::Spec;
+use crate::sys::systemd;
 use crate::sys::user::{self, ResolveError};
-
-/// What systemd has said to the daemon, and to nobody else: a worker that obeyed it would speak for the service.
-const SYSTEMDS: [&str; 8] = [
-    "NOTIFY_SOCKET",
-    "WATCHDOG_USEC",
-    "WATCHDOG_PID",
-    "LISTEN_PID",
-    "LISTEN_PIDFDID",
-    "LISTEN_FDS",
-    "LISTEN_FDNAMES",
-    "FDSTORE",
-];
 
 /// What every process is told about the daemon.
 #[derive(Clone, Debug)]
@@ -109,7 +98,7 @@ impl Surroundings {
     ) -> Result<Spec, DescribeError> {
         let ids = user::resolve(pool.user.as_deref(), pool.group.as_deref())?;
         let mut env: BTreeMap<OsString, OsString> = std::env::vars_os().collect();
-        env.retain(|name, _| !SYSTEMDS.iter().any(|other| name == other));
+        env.retain(|name, _| !systemd::VARIABLES.iter().any(|other| name == other));
         if let Some(ids) = &ids {
             for name in ["USER", "LOGNAME"] {
                 if let Some(user) = &ids.name {

@@ -6,11 +6,11 @@
 //! | --- | --- | --- |
 //! | `GET /status` | | [`Status`](crate::status::Status) |
 //! | `GET /plan[?file=PATH]` | | [`Done`], what a reload would change; 422 with all problems of the file |
-//! | `POST /reload` | | [`Done`], 422 with all problems of the file |
+//! | `POST /reload` | | [`Done`] when the pools' checks have passed, 422 with all problems of the file, or with what the checks say |
 //! | `POST /pools/{pool}/scale` | [`Bounds`] | [`Done`] |
 //! | `POST /pools/{pool}/start` | | [`Done`] |
 //! | `POST /pools/{pool}/stop` | | [`Done`] |
-//! | `POST /pools/{pool}/restart[?slot=N]` | | [`Done`] |
+//! | `POST /pools/{pool}/restart[?slot=N]` | | [`Done`] when the pool's check has passed, 409 with what it says |
 //!
 //! What was not done is [`Refused`]: 400 for a request that makes no sense, 403 for a stranger, 404 for a pool that there is not, 409 for
 //! what the manager refuses, 503 while the daemon is ending.

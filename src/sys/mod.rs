@@ -4,7 +4,8 @@
 //! daemon's. Nothing here may call `waitpid(-1)`, which would take the exit statuses that tokio waits for.
 //!
 //! [`child`] starts a worker, [`lifetime`] ties any other command to this process, [`signal`] ends it, [`guardian`] ends all of them when the daemon was killed; [`peer`] says which
-//! worker a connection belongs to, by way of [`process`], the system's table of processes; [`pressure`] says how the machine is.
+//! worker a connection belongs to, by way of [`process`], the system's table of processes; [`pressure`] says how the machine is; [`systemd`]
+//! is told how the service is, and passes it its sockets.
 
 pub mod background;
 pub mod child;
@@ -22,6 +23,7 @@ pub mod priority;
 pub mod process;
 pub mod signal;
 pub mod syslog;
+pub mod systemd;
 pub mod user;
 
 use std::io;

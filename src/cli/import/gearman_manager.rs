@@ -89,6 +89,13 @@ pub(super) fn translate(ini: &Sections, folder: &Path, list: List<'_>) -> Transl
         if let Some(user) = word("user") {
             pool.set("user", user);
         }
+        if word("auto_update").is_some_and(is_true) {
+            let globs = dirs.iter().map(|dir| dir.join("*.php"));
+            let globs: Vec<_> = globs
+                .map(|glob| glob.to_string_lossy().into_owned())
+                .collect();
+            pool.set("watch", json!(globs));
+        }
     };
 
     let every = number("count").unwrap_or(0);
@@ -142,8 +149,7 @@ pub(super) fn translate(ini: &Sections, folder: &Path, list: List<'_>) -> Transl
     for (key, value) in main {
         match key.as_str() {
             "worker_dir" | "include" | "exclude" | "count" | "dedicated_count" | "prefix" | "user"
-            | "max_worker_lifetime" | "max_runs_per_worker" => {}
-            "auto_update" if !is_true(unquoted(value)) => {}
+            | "max_worker_lifetime" | "max_runs_per_worker" | "auto_update" => {}
             "host" => all.notes.push(format!(
                 "host={value} is left out: the workers connect to gearpool; the clients have to, too"
             )),

@@ -230,10 +230,12 @@ impl Manager {
             tracing::debug!(%error, "the guardian does not answer");
         }
         let is_current = |run: &Run| run.number == number;
-        if self.ending.is_none() && self.checks.runs.get(name).is_some_and(is_current) {
-            if let Some(run) = self.checks.runs.remove(name) {
-                self.judge(run, failure);
-            }
+        let is_current = self.checks.runs.get(name).is_some_and(is_current);
+        if self.ending.is_none()
+            && is_current
+            && let Some(run) = self.checks.runs.remove(name)
+        {
+            self.judge(run, failure);
         }
         self.start_checks();
     }

@@ -32,10 +32,13 @@ impl Manager {
     }
 
     pub(super) fn reload(&mut self) -> Applied {
-        self.read_again().unwrap_or_else(|error| Applied {
+        self.parts.notifier.reloading();
+        let applied = self.read_again().unwrap_or_else(|error| Applied {
             answer: Err(error),
             open: BTreeSet::new(),
-        })
+        });
+        self.say_ready();
+        applied
     }
 
     fn read_again(&mut self) -> Result<Applied, String> {

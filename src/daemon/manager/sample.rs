@@ -75,6 +75,7 @@ impl Manager {
         }
         self.look_at_the_clock();
         self.gauge(now, &mut loads);
+        self.say_status(now, &loads);
         let waits = loads.iter().any(|load| load.queued > 0);
         self.sample_at =
             (!loads.is_empty()).then(|| now + if waits { SAMPLE_BUSY } else { SAMPLE_IDLE });
