@@ -26,7 +26,7 @@ use crate::status::Status;
 /// How long the daemon may take to answer.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// How long it may take to carry out an order: a pool's check has half a minute, and several take turns.
+/// How long it may take to carry out an order: a pool's check has half a minute, or what the file says, and several take turns.
 const ORDERS_PATIENCE: Duration = Duration::from_secs(120);
 
 /// Which daemon is meant, when there are several on the machine.

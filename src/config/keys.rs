@@ -108,6 +108,7 @@ pub(super) const POOL: Section = Section {
         "stop_timeout",
         "restart",
         "check",
+        "check_timeout",
         "watch",
         "priority",
         "scale",

@@ -246,6 +246,7 @@ impl Pools<'_, '_> {
                     }
                 }
             }
+            "check_timeout" => set(&mut pool.check_timeout, reader.duration(entry, MILLISECOND)),
             "watch" => pool.watch.globs = globs(reader, entry),
             "log" => log::read(reader, pool, entry),
             key => reader.problem(entry.key_place, keys::POOL.unknown(key)),

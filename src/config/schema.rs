@@ -143,6 +143,8 @@ pub struct Pool {
     pub restart: Restart,
     /// What has to succeed before processes are started from a new file, or anew.
     pub check: Option<Command>,
+    /// How long that may take.
+    pub check_timeout: Duration,
     /// The files of its code: when one changes, its processes are replaced.
     pub watch: Watch,
     /// When the pool grows and shrinks.
@@ -417,6 +419,7 @@ impl Pool {
             stop_timeout: Duration::from_secs(30),
             restart: Restart::Always,
             check: None,
+            check_timeout: Duration::from_secs(30),
             watch: Watch::default(),
             scale: Scale::default(),
             priority: 1,
@@ -436,6 +439,7 @@ impl Pool {
             stop_signal: Signal::Term,
             restart: Restart::Always,
             check: None,
+            check_timeout: Duration::ZERO,
             watch: Watch::default(),
             scale: Scale::default(),
             priority: 1,

@@ -95,6 +95,7 @@ functions:
     priority: 5
     scale: {target_wait: 250ms, service_level: 99, down_after: 1m30s, step: 4, schedule: [{cron: "0 8 * * mon-fri", for: 2h, min: 9}, {cron: "@daily", max: 20}]}
     check: "php -l a.php"
+    check_timeout: 5s
     watch: ["src/**/*.php", .env]
     log: {file: 'l/{pool}-{slot}', stderr: 'e/{pool}-{slot}', max_size: 1G, keep: 0, compress: on, format: json, timestamps: yes, max_line: 64k}
 "#;
@@ -181,6 +182,7 @@ functions:
         stop_timeout: Duration::ZERO,
         restart: Restart::OnFailure,
         check: Some(exec(&["php", "-l", "a.php"])),
+        check_timeout: Duration::from_secs(5),
         watch: Watch {
             folder: "/srv".into(),
             globs: vec!["src/**/*.php".into(), ".env".into()],

@@ -19,6 +19,8 @@ pub struct Change {
     pub rolled: Vec<&'static str>,
     /// Keys that restart nothing, each as "max 30 → 10".
     pub scaled: Vec<String>,
+    /// Whether all of it waits for the pool's check, because processes have to be replaced.
+    pub waits: bool,
 }
 
 impl Change {
@@ -30,6 +32,7 @@ impl Change {
         }
         if !old.starts_the_same(new) {
             change.rolled = rolled_keys(old, new);
+            change.waits = new.check.is_some();
         }
         let scaled = [
             ("min", old.min.to_string(), new.min.to_string()),
@@ -61,6 +64,11 @@ impl Change {
             ),
             ("schedule", schedule(old), schedule(new)),
             ("check", check(old), check(new)),
+            (
+                "check_timeout",
+                time(old.check_timeout),
+                time(new.check_timeout),
+            ),
             ("watch", globs(&old.watch.globs), globs(&new.watch.globs)),
             (
                 "priority",
@@ -183,6 +191,14 @@ fn globs(globs: &[String]) -> String {
     }
 }
 
+/// When it happens.
+const fn when(waits: bool) -> &'static str {
+    match waits {
+        true => ", when its check has passed",
+        false => "",
+    }
+}
+
 const fn restart(restart: Restart) -> &'static str {
     match restart {
         Restart::Always => "always",
@@ -285,7 +301,12 @@ impl fmt::Display for Plan {
             lines.push((
                 "add",
                 &pool.name,
-                format!("(min {}, max {})", pool.min, pool.max),
+                format!(
+                    "(min {}, max {}){}",
+                    pool.min,
+                    pool.max,
+                    when(pool.check.is_some())
+                ),
             ));
         }
         for (name, change) in &self.scaled {
@@ -294,7 +315,8 @@ impl fmt::Display for Plan {
         for (name, change) in &self.rolled {
             let mut what = vec![format!("{} changed", change.rolled.join(", "))];
             what.extend(change.scaled.iter().cloned());
-            lines.push(("roll", name, what.join(", ")));
+            let what = what.join(", ") + when(change.waits);
+            lines.push(("roll", name, what));
         }
         for name in &self.removed {
             lines.push(("remove", name, String::new()));
@@ -361,6 +383,19 @@ mod tests {
             email,
         ]);
         let plan = Plan::between(&old, &new);
+        let checked = |pool: &Arc<Pool>| Pool {
+            check: Some(Command::Exec(vec!["check".to_owned()])),
+            ..pool.as_ref().clone()
+        };
+        let new_checked: Vec<_> = new.iter().map(checked).map(Arc::new).collect();
+        assert_eq!(
+            Plan::between(&old, &new_checked).to_string(),
+            "add     resize     (min 1, max 4), when its check has passed\n\
+             scale   fetchURL   max 30 → 10, check none → check, stop_timeout 30 s → 90 s\n\
+             scale   same       check none → check\n\
+             roll    sendEmail  env, nice changed, min 1 → 2, max 1 → 2, check none → check, when its check has passed\n\
+             remove  old"
+        );
         assert_eq!(plan.unchanged, ["same"]);
         assert_eq!(
             plan.to_string(),
@@ -472,6 +507,9 @@ mod tests {
                     "-l".into(),
                     "a.php".into(),
                 ]))
+            }),
+            ("check_timeout 30 s → 5 s", |p| {
+                p.check_timeout = Duration::from_secs(5)
             }),
             ("watch none → *.php lib/**", |p| {
                 p.watch.globs = vec!["*.php".into(), "lib/**".into()]

@@ -5,7 +5,10 @@ use std::process::Command;
 
 use gearpool::pools::view::{PoolState, ProcessState};
 
-use crate::support::{Daemon, Home, pids, until};
+use nix::sys::signal::Signal;
+
+use crate::running::Running;
+use crate::support::{Daemon, Home, finish, pids, until};
 
 /// A pool whose code is `code.php`, read by PHP itself.
 const FILE: &str = "f: {cmd: php code.php, min: 2, check: php -l code.php}\n";
@@ -94,7 +97,9 @@ fn a_reload_puts_each_pool_in_force_when_its_own_check_has_passed() {
     daemon.home.write("workers.yaml", &file(2, 3));
     let checked = daemon.run(&["check", "workers.yaml"]);
     assert!(
-        checked.out.contains("roll    f  env changed, max 2 → 3"),
+        checked
+            .out
+            .contains("roll    f  env changed, max 2 → 3, when its check has passed"),
         "{checked:?}"
     );
     let refused = daemon.run(&["reload"]);
@@ -118,7 +123,9 @@ fn a_reload_puts_each_pool_in_force_when_its_own_check_has_passed() {
     // what is in force is compared, not what the file said last
     let checked = daemon.run(&["check", "workers.yaml"]);
     assert!(
-        checked.out.contains("roll    f  env changed, max 2 → 3"),
+        checked
+            .out
+            .contains("roll    f  env changed, max 2 → 3, when its check has passed"),
         "{checked:?}"
     );
     assert!(!checked.out.contains("  g  "), "{checked:?}");
@@ -187,6 +194,73 @@ fn a_check_runs_as_its_pool_does() {
             .contains("no command \"no-such-program-here\" in PATH"),
         "{refused:?}"
     );
+}
+
+#[test]
+fn a_check_that_hangs_is_ended_and_one_that_is_overtaken_is_given_up() {
+    let waiting = "sh -c 'echo waiting; until [ -e go ]; do sleep 0.02; done'";
+    let file = |version: u32| {
+        format!(
+            "f: {{cmd: php worker.php, check: \"{waiting}\", check_timeout: 300ms, env: {{VERSION: '{version}'}}}}\n"
+        )
+    };
+    let daemon = Daemon::start(&file(1));
+    until("the check to be ended", || {
+        daemon.pool("f").pool.check.is_some()
+    });
+    let check = daemon.pool("f").pool.check.unwrap();
+    assert!(
+        check.failed.ends_with("has not ended within 300ms"),
+        "{check:?}"
+    );
+    assert_eq!(check.lines, ["waiting"]);
+    let sleeping = || daemon.home.marked().len();
+    // the daemon alone
+    until("what it has started to be gone", || sleeping() == 1);
+
+    // the check of the file before the last one, and whoever waits for it, hear of the last
+    daemon
+        .home
+        .write("workers.yaml", &file(2).replace("300ms", "1h"));
+    let reload = ["reload"];
+    let first = Running::start("gearpool reload", &daemon.home.gearpool(&reload), b"");
+    until("its check to run", || sleeping() > 1);
+    daemon
+        .home
+        .write("workers.yaml", &file(3).replace("300ms", "1h"));
+    let second = Running::start("gearpool reload", &daemon.home.gearpool(&reload), b"");
+    until("the second to be read", || {
+        daemon.log().matches("env changed").count() == 2
+    });
+    assert_eq!(daemon.pool("f").members.len(), 0);
+    daemon.home.write("go", "");
+    let (first, second) = (finish(first), finish(second));
+    assert_eq!((first.code, second.code), (0, 0), "{first:?} {second:?}");
+    daemon.ready("f", 1);
+    assert!(daemon.result("f", "show VERSION").out.ends_with(" 3"));
+    assert_eq!(
+        daemon.log().matches("f: check passed").count(),
+        1,
+        "{}",
+        daemon.log()
+    );
+
+    // the end of the daemon waits for none
+    fs::remove_file(daemon.home.path("go")).unwrap();
+    let restart = Running::start(
+        "gearpool restart",
+        &daemon.home.gearpool(&["restart", "f"]),
+        b"",
+    );
+    until("its check to run", || {
+        daemon
+            .log()
+            .contains("f: restarting when its check has passed")
+    });
+    let mut daemon = daemon;
+    daemon.signal(Signal::SIGTERM);
+    assert_eq!(daemon.end().0, 0);
+    assert_eq!(finish(restart).code, 1);
 }
 
 fn git(daemon: &Daemon, words: &[&str]) {

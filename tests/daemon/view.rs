@@ -199,6 +199,6 @@ fn a_pool_is_explained_in_sentences_and_in_json() {
     assert_eq!(refused.code, 1);
     assert_eq!(
         refused.err,
-        "gearpool: there is no pool \"fetchUrl\", did you mean \"fetchURL\"?\n"
+        "gearpool: there is no pool \"fetchUrl\"; did you mean \"fetchURL\"?\n"
     );
 }

@@ -15,9 +15,6 @@ use super::*;
 use crate::daemon::code::CodeWatch;
 use crate::daemon::logs::tail::Tail;
 
-/// How long a check may take.
-const LIMIT: Duration = Duration::from_secs(30);
-
 /// So many run at once.
 const AT_ONCE: usize = 4;
 
@@ -72,11 +69,12 @@ impl Manager {
                 None => drop(self.checks.unfit.remove(&name)),
             }
         }
-        // what the file does not have so any more
+        // what the file does not have so any more, and nothing in its place
         let file = self.parts.file.as_ref();
         let old = self.checks.runs.values().map(|run| &run.pool);
         let old: Vec<_> = old
             .filter(|pool| file.and_then(|file| file.wanted(&pool.name)) != Some(*pool))
+            .filter(|pool| wanted.iter().all(|next| next.name != pool.name))
             .map(|pool| pool.name.clone())
             .collect();
         for name in old {
@@ -108,6 +106,7 @@ impl Manager {
         reply: Reply,
     ) {
         let open = BTreeSet::from([pool.name.clone()]);
+        tracing::info!("{}: restarting when its check has passed", pool.name);
         self.check(pool, Some(slot));
         let answer = Ok(done);
         self.answer_checked(Applied { answer, open }, reply);
@@ -391,14 +390,17 @@ async fn outcome(child: Child, pool: &Pool) -> Option<Unfit> {
     };
     let command = pool.check.as_ref().map(ToString::to_string);
     let command = command.unwrap_or_default();
-    let how = match tokio::time::timeout(LIMIT, ended).await {
+    let how = match tokio::time::timeout(pool.check_timeout, ended).await {
         Ok(Ok(status)) if status.success() => return None,
         Ok(Ok(status)) => status_of(&status).to_string(),
         Ok(Err(error)) => error.to_string(),
         Err(_) => {
             // it may end this moment
             let _ = signal::kill_group(pid);
-            format!("has not ended within {} s", LIMIT.as_secs())
+            format!(
+                "has not ended within {}",
+                crate::config::units::show_duration(pool.check_timeout)
+            )
         }
     };
     Some(Unfit {
