@@ -16,6 +16,8 @@ mod control;
 mod crash;
 #[path = "daemon/includes.rs"]
 mod includes;
+#[path = "daemon/jobs.rs"]
+mod jobs;
 #[path = "daemon/logs.rs"]
 mod logs;
 #[path = "daemon/php_ends.rs"]

@@ -113,9 +113,11 @@ log_file=/var/log/gearman-manager.log
 [Sum]
 dedicated_count=5
 dedicated_only=1
+timeout=20
 [fetch_url]
 count=15
 priority=2
+timeout=60
 "#;
 
 const FETCH: &str = "<?php\nfunction fetch_url($job, &$log) {\n  $log[] = 'looked at '.$job->workload();\n  return strrev($job->workload());\n}\n";

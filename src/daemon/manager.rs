@@ -6,6 +6,7 @@
 
 mod checks;
 mod connections;
+mod jobs;
 mod machine;
 mod orders;
 mod processes;
@@ -23,6 +24,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
 use self::checks::Checks;
+use self::jobs::Losses;
 use self::service::Told;
 use super::code::CodeWatch;
 use super::control::{Control, Reply};
@@ -135,6 +137,8 @@ pub(super) struct Manager {
     crew: Crew,
     /// Where what happens to each process is marked in the index of its log.
     marks: HashMap<ProcId, Marks>,
+    /// What the processes have taken down with them.
+    losses: Losses,
     /// Events that carrying out an action brought, before the next happening is looked at.
     events: VecDeque<Event>,
     /// When the job server is looked at next, and when it was last.
@@ -166,6 +170,7 @@ impl Manager {
             parts,
             crew: Crew::default(),
             marks: HashMap::new(),
+            losses: Losses::default(),
             events: VecDeque::new(),
             sample_at: None,
             sampled: Time::ZERO,
@@ -292,6 +297,7 @@ impl Manager {
             match event {
                 Event::Parked { proc } if !self.is_parked(proc) => continue,
                 Event::Cancelled { proc } if !self.works_for_nobody(proc) => continue,
+                Event::Overdue { proc, .. } if !self.is_overdue(proc) => continue,
                 _ => {}
             }
             let now = self.parts.hub.now();

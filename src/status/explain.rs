@@ -50,6 +50,13 @@ fn text(it: &PoolStatus, functions: &[&FunctionLoad]) -> String {
             let _ = writeln!(out, "  | {}", printable(line));
         }
     }
+    if !it.paused.is_empty() {
+        let _ = writeln!(
+            out,
+            "{} held by hand: its jobs are given to nobody, and no process is started for them, until `gearpool resume`.",
+            it.paused.join(", ")
+        );
+    }
     match scale.service {
         Some(service) => {
             let _ = writeln!(
@@ -134,6 +141,7 @@ mod tests {
                 processes: Vec::new(),
             },
             queued: 0,
+            paused: Vec::new(),
             members: Vec::new(),
         }
     }

@@ -131,9 +131,18 @@ pub(super) fn translate(ini: &Sections, folder: &Path, list: List<'_>) -> Transl
             for (key, value) in function.section.into_iter().flatten() {
                 match key.as_str() {
                     "count" | "dedicated_count" | "dedicated_only" => {}
-                    "timeout" => pool.note(format!(
-                        "timeout={value}: the worker registers its function with this limit, see {WORKER} --timeout"
-                    )),
+                    "timeout" => match unquoted(value).parse::<u32>() {
+                        Ok(0) => {}
+                        Ok(seconds) => {
+                            pool.set("timeout", format!("{seconds}s"));
+                            if for_all > 0 {
+                                pool.note(format!(
+                                    "timeout={value} is a limit of these processes; those of \"all\" do the function too, see {WORKER} --timeout"
+                                ));
+                            }
+                        }
+                        Err(_) => pool.note(format!("timeout is no number: {value}")),
+                    },
                     other => pool.note(format!("{other}={value} has no equivalent")),
                 }
             }

@@ -27,6 +27,7 @@ impl Manager {
             self.events
                 .push_back(Event::Configured(file.pools().to_vec(), file.caps()));
             self.follow_code();
+            self.govern();
             self.sample_soon();
         }
     }
@@ -93,6 +94,7 @@ impl Manager {
                 checks,
             } => {
                 self.sample_first();
+                self.resume_changed(&plan);
                 self.configure();
                 let mut lines: Vec<_> = changes(&plan).lines().map(str::to_owned).collect();
                 // flags win over the file for as long as the daemon runs
