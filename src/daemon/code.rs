@@ -16,7 +16,7 @@ use notify::event::{CreateKind, ModifyKind, RemoveKind};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::manager::Happening;
-use super::watch::{Folder, Folders};
+use super::watch::{Folder, Folders, is_scratch};
 use crate::config::Watch;
 
 /// How long nothing may have changed before the files are looked at.
@@ -261,27 +261,6 @@ fn files(patterns: &[Pattern]) -> Files {
         files.insert(path, print);
     }
     files
-}
-
-/// What an editor or a tool leaves beside a file while it works on it: vim's, emacs's, JetBrains's, and everybody's.
-fn is_scratch(path: &Path) -> bool {
-    let Some(name) = path.file_name().map(|name| name.to_string_lossy()) else {
-        return true;
-    };
-    let ends = [
-        "~",
-        ".swp",
-        ".swo",
-        ".swx",
-        ".tmp",
-        ".bak",
-        "___jb_tmp___",
-        "___jb_old___",
-    ];
-    ends.iter().any(|end| name.ends_with(end))
-        || name.starts_with(".#")
-        || name.starts_with('#')
-        || name == "4913"
 }
 
 /// What has changed, in a few words; `None` is nothing.

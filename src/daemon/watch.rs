@@ -137,3 +137,24 @@ fn existing(path: &Path) -> &Path {
         _ => Path::new("."),
     }
 }
+
+/// What an editor or a tool leaves beside a file while it works on it: vim's, emacs's, JetBrains's, and everybody's.
+pub(super) fn is_scratch(path: &Path) -> bool {
+    let Some(name) = path.file_name().map(|name| name.to_string_lossy()) else {
+        return true;
+    };
+    let ends = [
+        "~",
+        ".swp",
+        ".swo",
+        ".swx",
+        ".tmp",
+        ".bak",
+        "___jb_tmp___",
+        "___jb_old___",
+    ];
+    ends.iter().any(|end| name.ends_with(end))
+        || name.starts_with(".#")
+        || name.starts_with('#')
+        || name == "4913"
+}

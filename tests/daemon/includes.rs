@@ -5,7 +5,7 @@ use std::fs;
 use crate::support::{Daemon, Home, pids, until};
 
 const MAIN: &str = "\
-include: conf.d/*.yaml
+include: conf.d/*.yaml*
 defaults: {stop_timeout: 5s, min: \"${GEARPOOL_TEST_MIN:-1}\"}
 functions: {one: {cmd: php worker.php}}
 ";
@@ -26,6 +26,7 @@ fn files_come_and_change_and_go_while_the_daemon_runs() {
     };
     home.write("conf.d/two.yaml", &two("a"));
     home.write("conf.d/.two.yaml.swp", "not: [yaml");
+    home.write("conf.d/two.yaml~", "not: [yaml");
     let daemon = Daemon::start_in(home, &[]);
     let one = pids(&daemon.ready("one", 1));
     let before = pids(&daemon.ready("two", 1));
@@ -104,7 +105,7 @@ fn a_folder_that_comes_later_is_seen_and_a_file_that_is_named_has_to_be_there() 
 
     daemon.home.write(
         "workers.yaml",
-        &MAIN.replace("conf.d/*.yaml", "[conf.d/*.yaml, more.yaml]"),
+        &MAIN.replace("conf.d/*.yaml*", "[conf.d/*.yaml, more.yaml]"),
     );
     let reloaded = daemon.run(&["reload"]);
     assert_eq!(reloaded.code, 1, "{reloaded:?}");

@@ -7,7 +7,7 @@ use glob::{MatchOptions, Pattern};
 
 use super::{FileError, env, folder};
 use crate::config::{self, Config, Place, Problem, Problems, Source};
-use crate::daemon::watch::{Depth, Folder};
+use crate::daemon::watch::{Depth, Folder, is_scratch};
 use crate::sys::reason;
 
 /// More files than anybody keeps apart; a pattern that finds more has found something else.
@@ -86,7 +86,9 @@ impl Texts {
                 let found = glob::glob_with(&pattern.to_string_lossy(), OPTIONS);
                 let found = found.map_err(|error| error.to_string())?;
                 // what cannot be looked into has nothing for us
-                let found = found.flatten().filter(|path| path.is_file());
+                let found = found
+                    .flatten()
+                    .filter(|path| path.is_file() && !is_scratch(path));
                 found.take(MOST + 1).collect()
             }
         };

@@ -130,6 +130,7 @@ mod tests {
     use std::time::Duration;
 
     use jiff::tz::TimeZone;
+    use proptest::prelude::*;
 
     use super::*;
     use crate::config::{Command, Pool};
@@ -221,6 +222,43 @@ mod tests {
         // two hours from 01:30 on end at the second 02:30
         assert!(is_on("30 1 * * *", 2.0, "2027-10-31T01:29:59Z"));
         assert!(!is_on("30 1 * * *", 2.0, "2027-10-31T01:30:00Z"));
+    }
+
+    proptest! {
+        /// Against a search that knows nothing but the minutes before, around the changes of the clock too.
+        #[test]
+        fn the_last_beginning_is_the_last_minute_that_fits(
+            minutes in "\\*|\\*/(7|20)|[0-5]?[0-9]|(5|10)-40",
+            hours in "\\*/12|0|5|3,13|20-23",
+            days in "\\*|\\*|31|1-9|29,30",
+            weekdays in "\\*|sun|sat,mon|2-5",
+            minute in 0_i64..(3 * 366 * 1440),
+            lasts in 1_u64..4000,
+        ) {
+            let cron = format!("{minutes} {hours} {days} * {weekdays}");
+            let rush = rush(&cron, lasts as f64 / 60.0);
+            let now = at("2026-01-01T00:00:17Z").checked_add(minute.minutes()).unwrap();
+            let zone = now.time_zone();
+            let this = now.timestamp().as_second() / 60;
+            let earliest = (now.timestamp().as_second() - i64::try_from(lasts * 60).unwrap()) / 60;
+            let begins = |moment: &Timestamp| {
+                let local = zone.to_datetime(*moment);
+                let first = zone.to_ambiguous_timestamp(local).compatible().unwrap();
+                rush.cron.fits(local.date())
+                    && rush.cron.times().any(|time| time == local.time())
+                    && first == *moment
+            };
+            let moments = (earliest + 1..=this).rev();
+            let expected = moments
+                .map(|minute| Timestamp::from_second(minute * 60).unwrap())
+                .find(begins);
+            prop_assert_eq!(last(&rush.cron, &now, &rush), expected, "{} at {}", cron, now);
+        }
+
+        #[test]
+        fn no_text_panics(text in "[0-9a-z*/, @-]{0,30}|.*") {
+            let _ = text.parse::<Cron>();
+        }
     }
 
     #[test]
