@@ -7,6 +7,7 @@ use std::fmt::{self, Display};
 use std::str::FromStr;
 
 use jiff::civil::{Date, Time};
+use serde::{Deserialize, Serialize};
 
 const MONTHS: [&str; 12] = [
     "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec",
@@ -25,7 +26,7 @@ const SHORTHANDS: [(&str, &str); 7] = [
 ];
 
 /// A set of minutes, as cron writes it. Each field is a set of bits.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cron {
     /// As it was written, for people.
     text: String,

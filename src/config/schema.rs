@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
 
 use super::address::Address;
 use super::command::fill;
@@ -177,7 +178,7 @@ pub enum Command {
 }
 
 /// The files of a pool's code.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Watch {
     /// Where relative patterns begin: the pool's `cwd`, or else the folder of the file.
     pub folder: PathBuf,
@@ -305,7 +306,7 @@ pub struct Scale {
 ///
 /// It is in force from each minute that `cron` names, in the local time of the machine, for as long as `lasts`. Of several that are in
 /// force the one that began last counts, and of those that began in the same minute the last in the file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rush {
     /// When it begins.
     pub cron: Cron,

@@ -146,7 +146,7 @@ impl Listener {
     ///
     /// # Errors
     /// A sentence about a socket that nobody can connect to.
-    pub fn adopt(passed: Passed) -> Result<(Address, Listener), ListenError> {
+    pub fn from_systemd(passed: Passed) -> Result<(Address, Listener), ListenError> {
         let Passed { name, socket } = passed;
         let socket = Socket::from(socket);
         let refused = |error: io::Error| ListenError::Passed {

@@ -68,7 +68,7 @@ pub fn run(mut settings: Settings) -> anyhow::Result<()> {
     let passed = systemd::passed().context("cannot take the sockets that systemd passes")?;
     let passed: Vec<_> = passed
         .into_iter()
-        .map(Listener::adopt)
+        .map(Listener::from_systemd)
         .collect::<Result<_, _>>()?;
     let bound = bind(&mut settings, passed, deadline)?;
     // the lock is taken by the process that keeps it

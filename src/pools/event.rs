@@ -86,7 +86,7 @@ pub enum Event {
 }
 
 /// Why a pool's check did not pass.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Unfit {
     /// The command and how it ended: "php -l fetch.php: exit 255".
     pub text: String,

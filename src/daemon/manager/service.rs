@@ -40,7 +40,9 @@ impl Manager {
     /// Tells how we are, when that has changed.
     pub(super) fn say_status(&mut self, now: Time, loads: &[PoolLoad]) {
         let is_new = self.told.at == Time::ZERO;
-        if !self.parts.notifier.is_heard() || (!is_new && now.since(self.told.at) < PACE) {
+        let is_soon = !is_new && now.since(self.told.at) < PACE;
+        // once it is ending, that is how it is
+        if !self.parts.notifier.is_heard() || is_soon || self.ending.is_some() {
             return;
         }
         let status = self.summary(loads);

@@ -1,12 +1,14 @@
 //! What a pool's check has said of it.
 
+use serde::{Deserialize, Serialize};
+
 use super::Crew;
 use crate::config::Pool;
 use crate::pools::event::Unfit;
 use crate::pools::view::CheckView;
 
 /// Whether a pool may start processes, and what is wrong with what it should start next.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Fitness {
     /// It is new, and its check has not passed yet.
     untried: bool,

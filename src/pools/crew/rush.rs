@@ -3,6 +3,7 @@
 use std::fmt;
 
 use jiff::{Timestamp, ToSpan as _, ZonedDateTime};
+use serde::{Deserialize, Serialize};
 
 use super::{Crew, Turn};
 use crate::config::{Cron, Rush};
@@ -12,7 +13,7 @@ use crate::pools::event::Level;
 const PUT_BACK: i64 = 3;
 
 /// The rush that is in force.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Rushing {
     cron: String,
     min: u32,
