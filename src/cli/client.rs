@@ -23,8 +23,11 @@ use crate::daemon::paths;
 use crate::http::Refused;
 use crate::status::Status;
 
-/// How long the daemon may take to answer. It answers from memory, but a reload reads files.
+/// How long the daemon may take to answer.
 const PATIENCE: Duration = Duration::from_secs(15);
+
+/// How long it may take to carry out an order: a pool's check has half a minute, or what the file says, and several take turns.
+const ORDERS_PATIENCE: Duration = Duration::from_secs(120);
 
 /// Instead of an answer.
 const CLOSED: &str = "the daemon closed the connection";
@@ -156,7 +159,11 @@ impl Daemon {
         path: &str,
         body: Option<serde_json::Value>,
     ) -> Result<T, Failure> {
-        let mut answer = self.exchange(method.clone(), path, body, PATIENCE).await?;
+        let patience = match method {
+            Method::GET => PATIENCE,
+            _ => ORDERS_PATIENCE,
+        };
+        let mut answer = self.exchange(method.clone(), path, body, patience).await?;
         if answer.is_none() && method == Method::GET {
             // an upgrade was faster: its new program answers
             answer = self.exchange(method, path, None, PATIENCE).await?;

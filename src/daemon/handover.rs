@@ -9,12 +9,13 @@
 //! The next program is asked whether it can read the value before anything is stopped for it.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::{File, OpenOptions};
 use std::io::{BufReader, BufWriter, Seek as _, Write as _};
 use std::os::fd::RawFd;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -25,6 +26,7 @@ use super::listener::ListenerState;
 use super::logs::PipeState;
 use super::manager::{Heritage, Losses};
 use super::peer::PeerState;
+use crate::config::Pool;
 use crate::jobs;
 use crate::pools::{ProcId, Supervisor};
 use crate::sys::cgroup::Group;
@@ -79,6 +81,10 @@ pub(super) struct State<'a> {
     pub(super) groups: Cow<'a, HashMap<ProcId, Group>>,
     /// The processes that KILL was sent to.
     pub(super) killed: Cow<'a, HashSet<ProcId>>,
+    /// The pools that are in force, where there is a file.
+    pub(super) in_force: Option<Cow<'a, [Arc<Pool>]>>,
+    /// Those whose check has failed.
+    pub(super) unfit: Cow<'a, BTreeSet<String>>,
     pub(super) heritage: Cow<'a, Heritage>,
     pub(super) pipes: Cow<'a, [PipeState]>,
     /// Bytes of the processes' output that could not be written.

@@ -1,6 +1,6 @@
 //! What another program in this process has left besides its job server, until it is gone on with.
 
-use std::collections::{HashMap, HashSet};
+use std::borrow::Cow;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,17 +8,14 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 
 use super::conn::Begin;
-use super::crew::Crew;
 use super::handover::{Received, State};
 use super::hub::Hub;
 use super::listener::Resumed;
 use super::logs::PipeState;
-use super::manager::{Losses, Manager};
+use super::manager::{Left, Manager};
 use super::peer::PeerState;
 use crate::jobs;
-use crate::pools::{ProcId, Supervisor};
 use crate::status::UpgradeStatus;
-use crate::sys::cgroup::Group;
 use crate::sys::clock;
 
 /// What is left, in the order in which it is needed.
@@ -28,11 +25,7 @@ pub(super) struct Past {
     pub(super) upgrades: u64,
     peers: Vec<PeerState<'static>>,
     leaving: Vec<PeerState<'static>>,
-    supervisor: Supervisor,
-    crew: Crew,
-    losses: Losses,
-    groups: HashMap<ProcId, Group>,
-    killed: HashSet<ProcId>,
+    left: Left,
     pipes: Vec<PipeState>,
     logs_dropped: u64,
 }
@@ -56,6 +49,8 @@ impl Past {
             losses,
             groups,
             killed,
+            in_force,
+            unfit,
             pipes,
             logs_dropped,
             // gone on with before there was a job server
@@ -74,11 +69,15 @@ impl Past {
             upgrades,
             peers,
             leaving,
-            supervisor: supervisor.into_owned(),
-            crew: crew.into_owned(),
-            losses: losses.into_owned(),
-            groups: groups.into_owned(),
-            killed: killed.into_owned(),
+            left: Left {
+                supervisor: supervisor.into_owned(),
+                crew: crew.into_owned(),
+                losses: losses.into_owned(),
+                groups: groups.into_owned(),
+                killed: killed.into_owned(),
+                in_force: in_force.map(Cow::into_owned),
+                unfit: unfit.into_owned(),
+            },
             pipes: pipes.into_owned(),
             logs_dropped,
         };
@@ -95,10 +94,8 @@ impl Past {
         threads: &[Handle],
         manager: &mut Manager,
     ) -> io::Result<()> {
-        let processes = self.crew.iter().count();
-        let machine = (self.supervisor, self.crew, self.losses);
-        let ends = (self.groups, self.killed);
-        manager.take_up(machine, ends, self.pipes, self.logs_dropped);
+        let processes = self.left.crew.iter().count();
+        manager.take_up(self.left, self.pipes, self.logs_dropped);
         let known = adopt(hub, threads, self.peers);
         let leaving = adopt(hub, threads, self.leaving);
         let peers = |all: &[(Resumed, &Handle)]| -> Vec<_> {

@@ -3,6 +3,7 @@
 //! Up to the call that executes it nothing is given up: whatever fails, the daemon goes on, and says why.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::File;
 use std::os::fd::{AsRawFd as _, RawFd};
@@ -52,6 +53,19 @@ pub(in crate::daemon) struct Ground {
     pub(in crate::daemon) pid_file: Option<PathBuf>,
     /// How many there were before.
     pub(in crate::daemon) upgrades: u64,
+}
+
+/// The processes that the program before this one has left, and what it knew of them.
+pub(in crate::daemon) struct Left {
+    pub(in crate::daemon) supervisor: Supervisor,
+    pub(in crate::daemon) crew: Crew,
+    pub(in crate::daemon) losses: Losses,
+    pub(in crate::daemon) groups: HashMap<ProcId, Group>,
+    pub(in crate::daemon) killed: HashSet<ProcId>,
+    /// The pools that were in force, where there was a file.
+    pub(in crate::daemon) in_force: Option<Vec<Arc<Pool>>>,
+    /// Those whose check had failed.
+    pub(in crate::daemon) unfit: BTreeSet<String>,
 }
 
 /// An upgrade under way.
@@ -169,6 +183,9 @@ impl Manager {
         if self.parts.hub.arriving() > 0 || self.reaped() > 0 {
             return self.look_again("connections or processes come and go too fast");
         }
+        if !self.checks.is_over() {
+            return self.look_again("a pool's check is running; try again when it has ended");
+        }
         if self.parts.hub.now().since(self.ordered) < ANSWER {
             return self.look_again("there are too many orders");
         }
@@ -238,6 +255,13 @@ impl Manager {
             given_up: _,
             oom: _,
             weighed: _,
+            checks,
+            // said again
+            word_at: _,
+            told: _,
+            // followed again
+            code: _,
+            left: _,
             // its own tasks, of which there are others
             listening: _,
             // there is no upgrade then
@@ -250,8 +274,8 @@ impl Manager {
         } = self;
         let Parts {
             hub,
-            // read anew
-            file: _,
+            // read anew, and put in force as after a reload
+            file,
             logs,
             log: _,
             guardian,
@@ -267,6 +291,8 @@ impl Manager {
             heritage,
             // found again, by the same rules
             groups: _,
+            file_watch: _,
+            notifier: _,
         } = parts;
         let (known, leaving) = hub.peers();
         let start = clock::number(hub.start())?;
@@ -298,6 +324,8 @@ impl Manager {
                 killed: Cow::Borrowed(killed),
                 heritage: Cow::Borrowed(heritage),
                 pipes: pipes.into(),
+                in_force: file.as_ref().map(|file| Cow::Borrowed(file.pools())),
+                unfit: Cow::Borrowed(checks.unfit()),
                 logs_dropped: logs.dropped(),
             };
             let file = state.write(&ground.folder.path)?;
@@ -308,14 +336,24 @@ impl Manager {
     /// Goes on with the processes that the program before this one has started.
     pub(in crate::daemon) fn take_up(
         &mut self,
-        (supervisor, crew, losses): (Supervisor, Crew, Losses),
-        (groups, killed): (HashMap<ProcId, Group>, HashSet<ProcId>),
+        left: Left,
         pipes: Vec<PipeState>,
         logs_dropped: u64,
     ) {
         self.parts.logs.dropped_before(logs_dropped);
+        let Left {
+            supervisor,
+            crew,
+            losses,
+            groups,
+            killed,
+            in_force,
+            unfit,
+        } = left;
         (self.supervisor, self.crew, self.losses) = (supervisor, crew, losses);
         (self.groups, self.killed) = (groups, killed);
+        self.left = in_force;
+        self.checks.remember(unfit);
         let mut of_pid: HashMap<u32, Vec<_>> = HashMap::new();
         for state in pipes {
             match sys::handover::adopt(state.descriptor()) {
