@@ -1,5 +1,5 @@
-//! Gearpool's scaling beside that of other systems, in simulation: `cargo bench --bench scale`. With the name of a load, each policy's
-//! figures on it; and what one decision costs.
+//! Gearpool's scaling beside that of other systems, in simulation: `cargo bench --bench scale`. With `each`, each policy's figures on
+//! each load; with `seeds N`, the mean of so many runs; and what one decision costs.
 
 mod ours;
 mod report;
@@ -16,13 +16,28 @@ use gearpool::pools::{Caps, Event, PoolLoad, ProcId, ProcLoad, Supervisor};
 use gearpool::time::Time;
 
 fn main() {
-    let each = std::env::args().any(|word| word == "each");
-    let fixed = report::fixed_costs();
+    let words: Vec<String> = std::env::args().collect();
+    let each = words.iter().any(|word| word == "each");
+    let seeds = words.iter().position(|word| word == "seeds");
+    let seeds = seeds.and_then(|place| words.get(place + 1)?.parse().ok());
+    let seeds = seeds.unwrap_or(1);
+    let fixed = report::fixed_costs(seeds);
     let summaries: Vec<_> = report::policies()
         .into_iter()
-        .map(|policy| report::summarize(policy, &fixed, each))
+        .map(|policy| report::summarize(policy, &fixed, each, seeds))
         .collect();
     report::print(&summaries);
+    println!();
+    let wander = |policy: &mut dyn world::Policy| {
+        report::row(&report::one("random walk", policy, 1).pools[0])
+    };
+    for policy in report::policies() {
+        let (name, row) = (policy().name(), wander(&mut *policy()));
+        println!(
+            "a rate that wanders, {name}: p95 {:.2} s, p99 {:.2} s, {} starts, {} cut",
+            row.p95, row.p99, row.starts, row.cut
+        );
+    }
     println!();
     let (arrivals, end) = workloads::beside_a_flood();
     let mut ours = ours::Ours::new(Some(30), |_| {});
