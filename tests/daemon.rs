@@ -22,8 +22,6 @@ mod reload;
 mod run;
 #[path = "support/running.rs"]
 mod running;
-#[path = "daemon/scale.rs"]
-mod scale;
 #[path = "daemon/shutdown.rs"]
 mod shutdown;
 #[path = "support/daemon.rs"]

@@ -1,6 +1,8 @@
 /* The same worker on libgearman, in C.
  *
- *     cc worker.c -lgearman && ./a.out FUNCTION
+ *     cc worker.c -lgearman && ./a.out FUNCTION [START-UP [AFTER]]
+ *
+ * START-UP is how many milliseconds it takes until it connects, AFTER how many it goes on after a result; 0 and 100 if not given.
  */
 #include <fcntl.h>
 #include <libgearman/gearman.h>
@@ -47,6 +49,7 @@ static void *work(gearman_job_st *job, void *context, size_t *size, gearman_retu
 int main(int argc, char **argv) {
     gearman_worker_st *worker = gearman_worker_create(NULL);
     const char *host = getenv("GEARMAN_HOST"), *port = getenv("GEARMAN_PORT");
+    take(argc > 2 ? atoi(argv[2]) : 0);
     if (argc < 2 || !worker || !host || !port)
         return 1;
     if (gearman_failed(gearman_worker_add_server(worker, host, atoi(port))))
@@ -54,7 +57,7 @@ int main(int argc, char **argv) {
     if (gearman_failed(gearman_worker_add_function(worker, argv[1], 0, work, NULL)))
         return 1;
     while (!gearman_failed(gearman_worker_work(worker))) {
-        take(100);
+        take(argc > 3 ? atoi(argv[3]) : 100);
         note("tail", done);
     }
     fprintf(stderr, "%s\n", gearman_worker_error(worker));
