@@ -1,6 +1,8 @@
 //! Gearpool's scaling beside that of other systems, in simulation: `cargo bench --bench scale`. With `each`, each policy's figures on
-//! each load; with `seeds N`, the mean of so many runs; and what one decision costs.
+//! each load; with `seeds N`, the mean of so many runs; and what one decision costs. With `decision` that alone, for callgrind; with
+//! `idle`, what the real daemon costs with 200 pools of 20 processes that have nothing to do.
 
+mod idle;
 mod ours;
 mod report;
 mod rivals;
@@ -17,6 +19,12 @@ use gearpool::time::Time;
 
 fn main() {
     let words: Vec<String> = std::env::args().collect();
+    if words.iter().any(|word| word == "idle") {
+        return idle::measure();
+    }
+    if words.iter().any(|word| word == "decision") {
+        return decisions();
+    }
     let each = words.iter().any(|word| word == "each");
     let seeds = words.iter().position(|word| word == "seeds");
     let seeds = seeds.and_then(|place| words.get(place + 1)?.parse().ok());
@@ -48,6 +56,10 @@ fn main() {
         report::percentile(&world.pools[1].waits, 95.0),
         ours.reason(&world, 0)
     );
+    decisions();
+}
+
+fn decisions() {
     for (pools, processes) in [(1, 20), (200, 20)] {
         let took = decision(pools, processes);
         println!(
