@@ -30,8 +30,8 @@ mod reload;
 mod run;
 #[path = "support/running.rs"]
 mod running;
-#[path = "daemon/scale.rs"]
-mod scale;
+#[path = "daemon/schedule.rs"]
+mod schedule;
 #[path = "daemon/shutdown.rs"]
 mod shutdown;
 #[path = "support/daemon.rs"]

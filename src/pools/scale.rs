@@ -16,7 +16,8 @@ use serde::{Deserialize, Serialize};
 
 pub(super) use past::{Past, Reserve, Wishes};
 
-/// While nothing is known of the service time, at most so many are starting at once, or as many as are up, if that is more.
+/// While nothing is known of the service time, at most so many are starting at once, or as many as are up, if that is more. It is one
+/// until the pool's first process has registered.
 const COLD_STEP: u32 = 4;
 
 /// What is known of a pool's jobs.
@@ -127,7 +128,9 @@ pub(super) fn need(demand: &Demand) -> Target {
         _ if demand.queued == 0 => (busy, Reason::Busy { n: busy }),
         None => {
             let all = clamp(u64::from(busy) + demand.queued);
-            let step = demand.ready.saturating_add(demand.ready.max(COLD_STEP));
+            // nothing has come up yet: one shows whether anything does
+            let first = demand.startup.map_or(1, |_| COLD_STEP);
+            let step = demand.ready.saturating_add(demand.ready.max(first));
             let n = all.min(step);
             (n, Reason::Cold { n })
         }
@@ -379,8 +382,17 @@ mod tests {
             (
                 Demand {
                     queued: 1000,
+                    ..demand()
+                },
+                1,
+                "at min",
+            ),
+            (
+                Demand {
+                    queued: 1000,
                     ready: 1,
                     busy: 1,
+                    startup: Some(secs(0.3)),
                     ..demand()
                 },
                 5,

@@ -377,8 +377,12 @@ fn share_out(caps: Caps, crews: &mut [Crew], turn: &mut Turn<'_>) {
     let short: u32 = crews.iter().zip(&shares).map(missing).sum();
     let free = cap.saturating_sub(live);
     for (crew, &n) in crews.iter_mut().zip(&shares) {
-        // what a pool would only keep is not started while another is short
-        crew.allow((scarce || short > free).then_some(Share { n, of: cap }));
+        // what a pool would only keep is not started: another would soon take it away again
+        let n = match scarce || short > free {
+            true => n,
+            false => n.max(crew.counts().serving),
+        };
+        crew.allow(Some(Share { n, of: cap }));
     }
     // what is leaving already will be room
     let mut coming = free + (live - serving);

@@ -73,7 +73,7 @@ fn text(it: &PoolStatus, functions: &[&FunctionLoad]) -> String {
     if let Some(startup) = scale.startup {
         let _ = writeln!(
             out,
-            "Starting a process takes {}; what was needed is kept for {} after it was needed last.",
+            "Starting a process takes {}; what was needed is kept for {} at least after it was needed last.",
             seconds(startup),
             seconds(scale.hold)
         );
