@@ -1,27 +1,28 @@
 #![expect(
     unsafe_code,
-    reason = "pre_exec: what a worker must be between fork and exec cannot be said in safe code"
+    reason = "what a worker must be before it executes its program cannot be said in safe code"
 )]
 //! Starts a worker process: its own session, its output on one pipe, and no way to outlive the daemon.
 //!
-//! Everything is prepared before the fork. Between fork and exec the child is a copy of a process whose other threads are gone, any of
-//! which may have held the allocator's lock: only async-signal-safe calls are made there (signal-safety(7)), on plain values.
+//! Everything is prepared before the child is there. Until it executes its program it runs in the daemon's own memory
+//! ([`launch`](super::launch)): only system calls are made there, on plain values, that affect the calling process alone.
 
 use std::ffi::{CString, OsString};
 use std::fs::{self, Metadata};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
 
 use libc::c_int;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::unistd::pipe2;
 
+pub use super::launch::Exit;
+use super::launch::{Program, launch};
 use super::user::Ids;
 use super::{net, reason};
 use crate::config::Limits;
@@ -58,20 +59,6 @@ pub struct Child {
     pub errors: Option<OwnedFd>,
     /// Its end.
     pub exit: Exit,
-}
-
-/// The end of a process, to be waited for. One that is dropped is still reaped.
-#[derive(Debug)]
-pub struct Exit(tokio::process::Child);
-
-impl Exit {
-    /// Waits until the process has ended and has been reaped. Cancel safe.
-    ///
-    /// # Errors
-    /// None are known: the process is this one's child.
-    pub async fn wait(&mut self) -> io::Result<ExitStatus> {
-        self.0.wait().await
-    }
 }
 
 /// Why a process could not be started, as the user should read it.
@@ -146,8 +133,8 @@ pub enum SpawnError {
 /// dispositions, no other descriptor. It is killed when the daemon dies.
 ///
 /// Call it from *one thread that lives as long as the daemon*, within a tokio runtime. The kernel ties `PR_SET_PDEATHSIG` to the
-/// thread that forked: workers started from a pool of threads would be killed when their thread is retired. The call takes about a
-/// millisecond, until the child has executed its program or failed to.
+/// thread that forked: workers started from a pool of threads would be killed when their thread is retired. The call takes some tenths
+/// of a millisecond, however large the daemon is, until the child has executed its program or failed to.
 ///
 /// # Errors
 /// [`SpawnError`]; nothing is left behind.
@@ -161,35 +148,24 @@ pub fn spawn(spec: &Spec) -> Result<Child, SpawnError> {
 
     let (output, input) = pipe().map_err(failed)?;
     let (errors, second) = match spec.stderr_apart {
-        true => pipe().map(|(errors, second)| (Some(errors), second)),
-        false => input.try_clone().map(|second| (None, second)),
+        true => pipe().map(|(errors, second)| (Some(errors), Some(second))),
+        false => Ok((None, None)),
     }
     .map_err(failed)?;
-
-    let mut command = Command::new(&program);
-    command
-        .arg0(&spec.argv[0])
-        .args(&spec.argv[1..])
-        .env_clear()
-        .envs(spec.env.iter().map(|(name, value)| (name, value)))
-        .stdin(Stdio::null())
-        .stdout(input)
-        .stderr(second);
-    // SAFETY: `apply` makes system calls on values prepared here and neither allocates nor locks.
-    unsafe {
-        command.pre_exec(move || setup.apply());
-    }
-    let process = tokio::process::Command::from(command)
-        .spawn()
-        .map_err(failed)?;
-    let Some(pid) = process.id() else {
-        unreachable!("a process has an id until it was waited for");
-    };
+    let nothing = File::open("/dev/null").map_err(failed)?;
+    let descriptors = [
+        nothing.as_fd(),
+        input.as_fd(),
+        second.as_ref().unwrap_or(&input).as_fd(),
+    ];
+    let execution = Program::new(&program, &spec.argv, &spec.env).map_err(failed)?;
+    // SAFETY: `apply` makes system calls on values prepared here, and those that change the user by themselves, not through the C library
+    let exit = unsafe { launch(&execution, descriptors, &|| setup.apply()) }.map_err(failed)?;
     Ok(Child {
-        pid,
+        pid: exit.pid(),
         output,
         errors,
-        exit: Exit(process),
+        exit,
     })
 }
 
@@ -221,9 +197,9 @@ enum Limit {
     Cpu,
 }
 
-/// What can fail between fork and exec.
+/// What can fail before the program is executed.
 ///
-/// The standard library hands the parent one number from there, an errno. The step travels in its upper half.
+/// The parent is handed one number from there, an errno. The step travels in its upper half.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     Exec,
@@ -301,10 +277,9 @@ impl Setup {
         })
     }
 
-    /// Runs in the child. The standard library has put the descriptors in place and emptied the signal mask, and executes the program
-    /// next.
+    /// Runs in the child. The descriptors are in place; next the signal mask is emptied and the program executed.
     fn apply(&self) -> io::Result<()> {
-        // SAFETY: async-signal-safe system calls whose pointers are to values that live in `self` or on the stack.
+        // SAFETY: system calls whose pointers are to values that live in `self` or on the stack.
         unsafe {
             Step::Session.check(libc::setsid())?;
             // exec resets caught signals but keeps ignored ones, as nohup and the standard library's SIGPIPE leave them. Numbers that
@@ -337,9 +312,11 @@ impl Setup {
                 libc::umask(umask);
             }
             if let Some((uid, gid, groups)) = &self.ids {
-                Step::Groups.check(libc::setgroups(groups.len(), groups.as_ptr()))?;
-                Step::Group.check(libc::setgid(*gid))?;
-                Step::User.check(libc::setuid(*uid))?;
+                // The C library's functions would change all threads of the daemon, whose memory this is.
+                let result = libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr());
+                Step::Groups.check(result as c_int)?;
+                Step::Group.check(libc::syscall(libc::SYS_setgid, *gid) as c_int)?;
+                Step::User.check(libc::syscall(libc::SYS_setuid, *uid) as c_int)?;
             }
             if let Some(cwd) = &self.cwd {
                 Step::Directory.check(libc::chdir(cwd.as_ptr()))?;

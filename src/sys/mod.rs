@@ -11,6 +11,7 @@ pub mod child;
 pub mod core_dump;
 pub mod guardian;
 pub mod heap;
+mod launch;
 pub mod lifetime;
 pub mod lock;
 pub mod memory;
