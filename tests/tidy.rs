@@ -91,7 +91,6 @@ const IMPURE: &[&str] = &[
     "notify",
     "rand",
     "socket2",
-    "sysinfo",
     "tokio",
     "tracing",
 ];

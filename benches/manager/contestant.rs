@@ -301,7 +301,8 @@ pub(crate) fn floor(words: &[String]) {
         }
     }
     for &pid in children.keys() {
-        kill(pid, Signal::SIGTERM).unwrap();
+        // They have the blocked signals of this one.
+        kill(pid, Signal::SIGKILL).unwrap();
     }
     while waitpid(None, None).is_ok() {}
 }

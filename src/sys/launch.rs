@@ -205,7 +205,11 @@ enum ToldBy {
 impl Exit {
     fn of(pid: libc::pid_t, pidfd: Option<OwnedFd>) -> io::Result<Exit> {
         let told_by = match pidfd {
-            Some(pidfd) => ToldBy::Descriptor(AsyncFd::with_interest(pidfd, Interest::READABLE)?),
+            Some(pidfd) => {
+                // SAFETY: it is open for as long as it is registered, and nobody else can close it
+                let registered = unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) };
+                ToldBy::Descriptor(registered?)
+            }
             None => ToldBy::Signal(signal(SignalKind::child())?),
         };
         Ok(Exit { pid, told_by })

@@ -22,7 +22,9 @@ pub mod pressure;
 pub mod priority;
 pub mod process;
 pub mod signal;
+pub mod siphon;
 pub mod syslog;
+pub mod usage;
 pub mod user;
 
 use std::io;

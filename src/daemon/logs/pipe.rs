@@ -16,9 +16,10 @@ use super::file::{Place, Shared, SlotFile};
 use super::index::{Exit, What};
 use super::layout::{About, Layout};
 use super::marks::{Mark, Stream};
-use super::tail::Tail;
+use super::tail::{self, Tail};
 use crate::config::Log;
 use crate::sys::pipe;
+use crate::sys::siphon::Siphon;
 
 /// How long a pipe is still read after its process has been reaped. What the process itself wrote is there at once; a grandchild may
 /// hold the pipe open for ever.
@@ -30,9 +31,9 @@ pub(super) const BUFFER: usize = 256 << 10;
 /// What a pipe holds by itself on Linux, pipe(7). One that is found that full has a writer who waits for us.
 const USUAL: usize = 64 << 10;
 
-/// What such a pipe is made to hold: each turn then takes several times as much. Only for those that need it, for an ordinary user may
-/// have 64 MiB in pipes altogether.
-const LOUD: i32 = 1 << 20;
+/// What such a pipe is made to hold: each turn then takes several times as much. With more than this it is out of the processor's cache
+/// before it has been written, and only for those that need it: an ordinary user may have 64 MiB in pipes altogether.
+const LOUD: i32 = 256 << 10;
 
 /// How often one pipe is read before the others get their turn.
 const READS_A_TURN: u32 = 8;
@@ -54,6 +55,8 @@ pub(super) type Ended = (Exit, oneshot::Sender<Vec<String>>);
 pub(super) struct Buffers {
     bytes: Vec<u8>,
     marks: Vec<Mark>,
+    /// From the first loud pipe on.
+    siphon: Option<Siphon>,
 }
 
 impl Buffers {
@@ -61,6 +64,7 @@ impl Buffers {
         Buffers {
             bytes: vec![0; BUFFER],
             marks: Vec::new(),
+            siphon: None,
         }
     }
 }
@@ -74,6 +78,10 @@ struct Pipe {
     tail: Tail,
     buffers: Rc<RefCell<Buffers>>,
     is_loud: bool,
+    /// Whether its bytes may be passed on without being looked at, as far as the file is concerned.
+    may_siphon: bool,
+    /// Whether some were since the tail has seen any.
+    has_siphoned: bool,
 }
 
 /// What a turn of reading came to.
@@ -106,6 +114,8 @@ pub(super) async fn follow(order: Order, buffers: Rc<RefCell<Buffers>>, shared: 
         tail: Tail::default(),
         buffers,
         is_loud: false,
+        may_siphon: true,
+        has_siphoned: false,
     };
     let asked = tokio::select! {
         // First, so that a grandchild that never stops writing does not keep it from being heard.
@@ -138,8 +148,19 @@ impl Pipe {
 
     fn read_a_turn(&mut self) -> Turn {
         let buffers = Rc::clone(&self.buffers);
-        let Buffers { bytes, marks } = &mut *buffers.borrow_mut();
+        let mut buffers = buffers.borrow_mut();
+        let turn = self.read_some(&mut buffers);
+        self.catch_up(&mut buffers.bytes);
+        turn
+    }
+
+    fn read_some(&mut self, buffers: &mut Buffers) -> Turn {
         for _ in 0..READS_A_TURN {
+            if self.is_loud && self.may_siphon && self.siphon(buffers) {
+                continue;
+            }
+            let Buffers { bytes, marks, .. } = buffers;
+            self.catch_up(bytes);
             match self.stream.read(&self.pipe, bytes, marks) {
                 Ok((_, 0)) => return Turn::Over,
                 Ok((before, length)) => {
@@ -154,6 +175,56 @@ impl Pipe {
             }
         }
         Turn::Read
+    }
+
+    /// Passes on what is in the pipe without looking at it, where nothing is to be done about it: it is much, it fits into the file, its
+    /// lines are written as they come and nothing has happened in between. Returns whether there was such.
+    fn siphon(&mut self, buffers: &mut Buffers) -> bool {
+        if pipe::waiting(self.pipe.as_fd()) < USUAL {
+            return false;
+        }
+        self.file.look();
+        let (Some(file), Some(line)) = (self.file.room(), self.layout.room()) else {
+            return false;
+        };
+        let most = file.min(line).min(BUFFER);
+        if most < USUAL {
+            return false;
+        }
+        if buffers.siphon.is_none() {
+            buffers.siphon = Siphon::new(LOUD).ok();
+        }
+        let Some(siphon) = &mut buffers.siphon else {
+            return false;
+        };
+        let Some((before, length)) = self.stream.siphon(&self.pipe, siphon, most) else {
+            return false;
+        };
+        let (poured, result) = self.file.pour(siphon, length);
+        self.has_siphoned = true;
+        self.layout.pass(poured, self.file.last_line(poured));
+        if result.is_err() {
+            self.may_siphon = false;
+            let left = &mut buffers.bytes[..length - poured];
+            // It is there, in memory of ours.
+            if siphon.rest(left).is_ok() {
+                self.catch_up(&mut []);
+                self.take(left, before + poured as u64, &mut buffers.marks);
+            }
+        }
+        true
+    }
+
+    /// Shows the tail the end of what was passed on without looking.
+    fn catch_up(&mut self, buffer: &mut [u8]) {
+        if std::mem::take(&mut self.has_siphoned) {
+            self.tail.skip();
+            let length = tail::KEPT.min(buffer.len());
+            let end = &mut buffer[..length];
+            if self.file.read_end(end).is_ok() {
+                self.tail.push(end);
+            }
+        }
     }
 
     /// Writes what was read after `before` bytes, and the marks where they belong.
