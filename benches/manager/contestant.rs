@@ -250,11 +250,14 @@ fn gearpool(folder: &Path, command: &str, loud: Option<&str>, count: usize) -> C
     if let Some(loud) = loud {
         file += &format!("loud: {{cmd: '{loud}', functions: [bench]}}\n");
     }
-    std::fs::write(folder.join("workers.yaml"), file).unwrap();
+    // In a folder of its own, which is watched.
+    let config = folder.join("config");
+    std::fs::create_dir(&config).unwrap();
+    std::fs::write(config.join("workers.yaml"), file).unwrap();
     let mut it = Command::new(env!("CARGO_BIN_EXE_gearpool"));
     it.args(["serve", "-L", "127.0.0.1", "-p", "0", "--log-file", "none"]);
     it.arg("--state-dir").arg(folder.join("state"));
-    it.arg("-c").arg(folder.join("workers.yaml"));
+    it.arg("-c").arg(config.join("workers.yaml"));
     it
 }
 

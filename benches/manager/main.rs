@@ -159,6 +159,7 @@ impl Round<'_> {
         if let Some(registered) = it.up.registered {
             self.add("200 workers are registered after", "s", "0.7", registered.as_secs_f64());
         }
+        self.add("CPU of the daemon until then", "s", "", it.used().cpu.as_secs_f64());
         std::thread::sleep(HEALTHY);
         if self.kind != Kind::Floor {
             self.idle(&it);

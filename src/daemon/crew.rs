@@ -88,6 +88,10 @@ impl Crew {
         self.members.iter().map(|(&proc, member)| (proc, member))
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.members.len()
+    }
+
     pub(super) fn owner(&self, conn: ConnId) -> Option<ProcId> {
         self.owners.get(&conn).copied()
     }

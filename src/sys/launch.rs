@@ -9,12 +9,16 @@
 //! program, while the thread that made it waits: `CLONE_VM | CLONE_VFORK`, as posix_spawn(3) does it, which cannot do what a worker
 //! needs besides.
 //!
+//! Nor does it copy the table of descriptors, only to close thousands of connections one by one when it executes its program. It begins
+//! with the daemon's own (`CLONE_FILES`) and takes the lowest few with it, among which is what it needs.
+//!
 //! The child writes to the daemon's memory whatever it writes to memory, on a stack of its own. All signals are blocked meanwhile, so
 //! that no handler of the daemon runs in it.
 
 use std::ffi::{CStr, CString, OsString};
 use std::io;
 use std::mem::MaybeUninit;
+use std::fs::File;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
@@ -22,6 +26,7 @@ use std::path::Path;
 use std::process::ExitStatus;
 use std::ptr;
 use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use libc::{c_char, c_int, c_void};
 use tokio::io::Interest;
@@ -33,6 +38,10 @@ const STACK: usize = 64 << 10;
 
 /// A file without a first line that names an interpreter is a shell script, execvp(3).
 const SHELL: &CStr = c"/bin/sh";
+
+/// Descriptors of low numbers, kept from the first start on: each child finds what becomes its 0, 1 and 2 there. They are `/dev/null` in
+/// between.
+static LOW: Mutex<Option<[File; 3]>> = Mutex::new(None);
 
 /// What is executed.
 pub(super) struct Program {
@@ -68,14 +77,14 @@ struct Orders<'a> {
     /// For [`SHELL`].
     script: *const *const c_char,
     env: *const *const c_char,
-    /// Become 0, 1 and 2.
+    /// [`LOW`], which become 0, 1 and 2.
     descriptors: [c_int; 3],
     prepare: &'a dyn Fn() -> io::Result<()>,
     /// What the child could not do. 0 while it could.
     failure: AtomicI32,
 }
 
-/// Starts a process whose descriptors 0, 1 and 2 are copies of these. `prepare` runs in the child before the program is executed; an
+/// Starts a process whose descriptors 0, 1 and 2 are copies of these, of which the first is `/dev/null`. `prepare` runs in the child before the program is executed; an
 /// error of it is returned here with its number unchanged. Returns when the program has been executed or has failed to.
 ///
 /// # Safety
@@ -100,12 +109,21 @@ pub(super) unsafe fn launch(
         program.argv.get(1..).unwrap_or_default(),
     );
     let env = pointers(&[], &program.env);
+    let mut low = LOW.lock().unwrap_or_else(PoisonError::into_inner);
+    let low = match &mut *low {
+        Some(low) => low,
+        none => {
+            let nothing = || File::open("/dev/null");
+            none.insert([nothing()?, nothing()?, nothing()?])
+        }
+    };
+    put(descriptors.map(|it| it.as_raw_fd()), low)?;
     let orders = Orders {
         path: program.path.as_ptr(),
         argv: argv.as_ptr(),
         script: script.as_ptr(),
         env: env.as_ptr(),
-        descriptors: descriptors.map(|it| it.as_raw_fd()),
+        descriptors: low.each_ref().map(AsRawFd::as_raw_fd),
         prepare,
         failure: AtomicI32::new(0),
     };
@@ -119,19 +137,23 @@ pub(super) unsafe fn launch(
         libc::sigfillset(all.as_mut_ptr());
         libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());
         let top = stack.as_mut_ptr().add(stack.capacity());
-        let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
+        let borrowed = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_FILES;
         let pid = libc::clone(
             child,
             top.cast(),
-            flags,
+            borrowed | libc::CLONE_PIDFD | libc::SIGCHLD,
             (&raw const orders).cast_mut().cast(),
             &raw mut pidfd,
         );
         let error = io::Error::last_os_error();
         libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), ptr::null_mut());
+        // else the pipes would never end
+        let [nothing, ..] = descriptors.map(|it| it.as_raw_fd());
+        let emptied = put([nothing; 3], low);
         if pid == -1 {
             return Err(error);
         }
+        debug_assert!(emptied.is_ok(), "{emptied:?}");
         pid
     };
     // SAFETY: the kernel has just opened it for us; kernels before 5.2 do not know the flag and leave it
@@ -150,6 +172,17 @@ pub(super) unsafe fn launch(
     }
 }
 
+/// Makes `low` copies of these.
+fn put(descriptors: [c_int; 3], low: &[File; 3]) -> io::Result<()> {
+    for (from, to) in descriptors.into_iter().zip(low) {
+        // SAFETY: numbers; what `to` was is nobody else's
+        if unsafe { libc::dup3(from, to.as_raw_fd(), libc::O_CLOEXEC) } == -1 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
 /// The child, from its first instruction. It does not return: what it left on the stack is nobody's.
 extern "C" fn child(orders: *mut c_void) -> c_int {
     // SAFETY: `launch` keeps it until we are gone
@@ -163,6 +196,20 @@ extern "C" fn child(orders: *mut c_void) -> c_int {
 
 /// Returns only when that failed.
 fn execute(orders: &Orders<'_>) -> io::Error {
+    let highest = orders.descriptors.into_iter().max().unwrap_or(libc::STDERR_FILENO);
+    // SAFETY: numbers. Kernels before 5.9 know the second way alone
+    let own = unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            highest + 1,
+            libc::c_uint::MAX,
+            libc::CLOSE_RANGE_UNSHARE,
+        ) == 0
+            || libc::unshare(libc::CLONE_FILES) == 0
+    };
+    if !own {
+        return io::Error::last_os_error();
+    }
     for (wanted, &descriptor) in (0..).zip(&orders.descriptors) {
         // SAFETY: numbers; the copy is not close-on-exec
         if unsafe { libc::dup2(descriptor, wanted) } == -1 {

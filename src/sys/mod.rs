@@ -6,6 +6,7 @@
 //! [`child`] starts a worker, [`lifetime`] ties any other command to this process, [`signal`] ends it, [`guardian`] ends all of them when the daemon was killed; [`peer`] says which
 //! worker a connection belongs to, by way of [`process`], the system's table of processes; [`pressure`] says how the machine is.
 
+pub mod alarm;
 pub mod background;
 pub mod child;
 pub mod core_dump;
