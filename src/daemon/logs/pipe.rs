@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use tokio::net::unix::pipe::Receiver;
 use tokio::sync::oneshot;
 use tokio::task::yield_now;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::file::{Place, Shared, SlotFile};
 use super::index::{Exit, What};
@@ -37,6 +37,10 @@ const LOUD: i32 = 256 << 10;
 
 /// How often one pipe is read before the others get their turn.
 const READS_A_TURN: u32 = 8;
+
+/// A pipe into which little comes all the time, a line a write, is left alone for so long: to wake for each line costs several times
+/// what writing it does. Not if it may be half full by then, for nobody is to wait for us.
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// A pipe to be read.
 pub(super) struct Order {
@@ -82,6 +86,9 @@ struct Pipe {
     may_siphon: bool,
     /// Whether some were since the tail has seen any.
     has_siphoned: bool,
+    /// How many bytes have come since the last look at the clock, and when that was.
+    came: usize,
+    looked: Instant,
 }
 
 /// What a turn of reading came to.
@@ -116,6 +123,8 @@ pub(super) async fn follow(order: Order, buffers: Rc<RefCell<Buffers>>, shared: 
         is_loud: false,
         may_siphon: true,
         has_siphoned: false,
+        came: 0,
+        looked: Instant::now(),
     };
     let asked = tokio::select! {
         // First, so that a grandchild that never stops writing does not keep it from being heard.
@@ -140,10 +149,21 @@ impl Pipe {
         loop {
             match self.read_a_turn() {
                 Turn::Read => yield_now().await,
+                Turn::Empty if self.is_dribbling() => sleep(PAUSE).await,
                 Turn::Empty if self.pipe.readable().await.is_ok() => {}
                 Turn::Empty | Turn::Over => return,
             }
         }
+    }
+
+    /// Whether little comes, again and again.
+    fn is_dribbling(&mut self) -> bool {
+        let now = Instant::now();
+        let passed = now - std::mem::replace(&mut self.looked, now);
+        let came = std::mem::take(&mut self.came);
+        // a timer may be late by as much again
+        let by_then = came as u128 * (3 * PAUSE).as_nanos() / passed.as_nanos().max(1);
+        came > 0 && passed < 3 * PAUSE && by_then < USUAL as u128 / 2
     }
 
     fn read_a_turn(&mut self) -> Turn {
@@ -164,6 +184,7 @@ impl Pipe {
             match self.stream.read(&self.pipe, bytes, marks) {
                 Ok((_, 0)) => return Turn::Over,
                 Ok((before, length)) => {
+                    self.came += length;
                     self.take(&bytes[..length], before, marks);
                     if length >= USUAL && !self.is_loud {
                         pipe::enlarge(self.pipe.as_fd(), LOUD);
@@ -202,6 +223,7 @@ impl Pipe {
         };
         let (poured, result) = self.file.pour(siphon, length);
         self.has_siphoned = true;
+        self.came += length;
         self.layout.pass(poured, self.file.last_line(poured));
         if result.is_err() {
             self.may_siphon = false;
