@@ -40,10 +40,16 @@ pub(crate) fn write(words: &[String]) {
         .collect();
     let mut buffer = vec![0; BUFFER];
     while !logs.is_empty() {
-        let polled = logs.iter().map(|log| PollFd::new(log.pipe.as_fd(), PollFlags::POLLIN));
+        let polled = logs
+            .iter()
+            .map(|log| PollFd::new(log.pipe.as_fd(), PollFlags::POLLIN));
         let mut polled: Vec<_> = polled.collect();
         poll(&mut polled, PollTimeout::NONE).unwrap();
-        let mut ready = polled.iter().map(|it| it.any().unwrap_or(true)).collect::<Vec<_>>().into_iter();
+        let mut ready = polled
+            .iter()
+            .map(|it| it.any().unwrap_or(true))
+            .collect::<Vec<_>>()
+            .into_iter();
         logs.retain_mut(|log| !ready.next().unwrap_or(false) || log.move_some(&mut buffer));
     }
 }

@@ -93,7 +93,13 @@ fn main() {
             );
             println!(
                 "gearpool ×{:<12} {:>5.2} in MB/s ({:.2}…{:.2})   {:.2} in CPU ({:.2}…{:.2})",
-                kind.name(), faster.1, faster.0, faster.2, cheaper.1, cheaper.0, cheaper.2
+                kind.name(),
+                faster.1,
+                faster.0,
+                faster.2,
+                cheaper.1,
+                cheaper.0,
+                cheaper.2
             );
         }
     }

@@ -28,7 +28,7 @@ pub(crate) fn write(words: &[String]) {
     // Without the standard library's buffer, which would end the writes at line ends.
     let mut out = std::fs::File::from(own);
     let mut block = Vec::with_capacity(at_once + LINE);
-    let mut line = format!("{:>20}{:>1$}\n", "", LINE - 21).into_bytes();
+    let mut line = format!("{:>1$}\n", "", LINE - 1).into_bytes();
     for number in 0..lines(bytes) {
         set_number(&mut line[..20], number);
         block.extend_from_slice(&line);

@@ -84,7 +84,8 @@ impl Contestant {
         };
         let command = |mode: &str| match sort {
             Sort::Php => {
-                let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/manager/worker.php");
+                let source =
+                    Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/manager/worker.php");
                 format!("php {} {}", source.display(), fifo.display())
             }
             Sort::Light | Sort::Loud => format!("{} {} {mode}", worker.display(), fifo.display()),
@@ -163,12 +164,15 @@ impl Contestant {
         let mut command = match self.kind {
             Kind::Gearpool => {
                 let mut it = Command::new(env!("CARGO_BIN_EXE_gearpool"));
-                it.args(["status", "--state-dir"]).arg(self.folder.join("state"));
+                it.args(["status", "--state-dir"])
+                    .arg(self.folder.join("state"));
                 it
             }
             Kind::Supervisord | Kind::Floor => {
                 let mut it = Command::new("supervisorctl");
-                it.arg("-c").arg(self.folder.join("supervisord.conf")).arg("status");
+                it.arg("-c")
+                    .arg(self.folder.join("supervisord.conf"))
+                    .arg("status");
                 it
             }
         };
@@ -176,8 +180,15 @@ impl Contestant {
         let output = command.output().unwrap();
         let took = begin.elapsed();
         let text = String::from_utf8_lossy(&output.stdout);
-        let shown = text.lines().filter(|line| line.to_lowercase().contains("running")).count();
-        assert!(shown >= 200, "{text}{}", String::from_utf8_lossy(&output.stderr));
+        let shown = text
+            .lines()
+            .filter(|line| line.to_lowercase().contains("running"))
+            .count();
+        assert!(
+            shown >= 200,
+            "{text}{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         took
     }
 
@@ -201,7 +212,8 @@ impl Contestant {
 
     /// Resident, and its share of what is resident (PSS), in MB.
     pub(crate) fn memory(&self) -> (f64, f64) {
-        let text = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", self.child.id())).unwrap();
+        let text =
+            std::fs::read_to_string(format!("/proc/{}/smaps_rollup", self.child.id())).unwrap();
         let megabytes = |name| field(&text, name).unwrap() as f64 * 1024.0 / 1e6;
         (megabytes("Rss:"), megabytes("Pss:"))
     }
@@ -212,7 +224,9 @@ impl Contestant {
         let links: Vec<_> = entries
             .filter_map(|it| std::fs::read_link(it.ok()?.path()).ok())
             .collect();
-        let pipes = links.iter().filter(|it| it.to_string_lossy().starts_with("pipe:"));
+        let pipes = links
+            .iter()
+            .filter(|it| it.to_string_lossy().starts_with("pipe:"));
         (pipes.count(), links.len())
     }
 

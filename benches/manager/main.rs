@@ -148,18 +148,38 @@ impl Round<'_> {
         let (_folder, it) = self.start(Sort::Light, FEW);
         self.add("30 processes run after", "s", "", it.up.begun.as_secs_f64());
         if let Some(registered) = it.up.registered {
-            self.add("30 workers are registered after", "s", "0.35", registered.as_secs_f64());
+            self.add(
+                "30 workers are registered after",
+                "s",
+                "0.35",
+                registered.as_secs_f64(),
+            );
         }
         it.stop();
     }
 
     fn many(&mut self) {
         let (_folder, it) = self.start(Sort::Light, MANY);
-        self.add("200 processes run after", "s", "", it.up.begun.as_secs_f64());
+        self.add(
+            "200 processes run after",
+            "s",
+            "",
+            it.up.begun.as_secs_f64(),
+        );
         if let Some(registered) = it.up.registered {
-            self.add("200 workers are registered after", "s", "0.7", registered.as_secs_f64());
+            self.add(
+                "200 workers are registered after",
+                "s",
+                "0.7",
+                registered.as_secs_f64(),
+            );
         }
-        self.add("CPU of the daemon until then", "s", "", it.used().cpu.as_secs_f64());
+        self.add(
+            "CPU of the daemon until then",
+            "s",
+            "",
+            it.used().cpu.as_secs_f64(),
+        );
         std::thread::sleep(HEALTHY);
         if self.kind != Kind::Floor {
             self.idle(&it);
@@ -168,14 +188,28 @@ impl Round<'_> {
                 for _ in 0..10 {
                     let begin = Instant::now();
                     it.ask().unwrap();
-                    self.add("the same, the request alone", "ms", "10", millis(begin.elapsed()));
+                    self.add(
+                        "the same, the request alone",
+                        "ms",
+                        "10",
+                        millis(begin.elapsed()),
+                    );
                 }
             }
         }
         let used = it.used();
-        self.kills(&it, "a killed worker's replacement runs after", "4, at most 10");
+        self.kills(
+            &it,
+            "a killed worker's replacement runs after",
+            "4, at most 10",
+        );
         let cpu = it.used().cpu - used.cpu;
-        self.add("CPU of the daemon for a replacement", "ms", "", millis(cpu) / self.settings.kills as f64);
+        self.add(
+            "CPU of the daemon for a replacement",
+            "ms",
+            "",
+            millis(cpu) / self.settings.kills as f64,
+        );
         let mut victims = it.pids[self.settings.kills..].chunks_exact(VOLLEY);
         for victims in victims.by_ref().take(self.settings.volleys) {
             it.told.forget();
@@ -184,13 +218,23 @@ impl Round<'_> {
                 kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
             }
             let records = it.told.take(What::Begun, VOLLEY);
-            self.add("15 killed at once are all back after", "ms", "20", millis(last(&records) - begin));
+            self.add(
+                "15 killed at once are all back after",
+                "ms",
+                "20",
+                millis(last(&records) - begin),
+            );
             self.rest(&it);
         }
         std::thread::sleep(HEALTHY);
         let stopped = it.stop();
         if self.kind != Kind::Floor {
-            self.add("200 idle workers are stopped after", "s", "0.3", stopped.as_secs_f64());
+            self.add(
+                "200 idle workers are stopped after",
+                "s",
+                "0.3",
+                stopped.as_secs_f64(),
+            );
         }
     }
 
@@ -219,14 +263,24 @@ impl Round<'_> {
         let (seconds, after) = (begin.elapsed().as_secs_f64(), it.used());
         let cpu = (after.cpu - before.cpu).as_secs_f64() / seconds;
         let wakeups = (after.wakeups - before.wakeups) as f64 / seconds;
-        self.add("200 idle workers, CPU of the daemon", "%", "0.06", cpu * 100.0);
+        self.add(
+            "200 idle workers, CPU of the daemon",
+            "%",
+            "0.06",
+            cpu * 100.0,
+        );
         self.add("200 idle workers, wake-ups a second", "", "2", wakeups);
         let (resident, share) = it.memory();
         self.add("200 idle workers, resident", "MB", "12", resident);
         self.add("200 idle workers, resident (PSS)", "MB", "", share);
         let (pipes, all) = it.descriptors();
         self.add("pipes a worker", "", "1", pipes as f64 / MANY as f64);
-        self.add("descriptors a worker, of all sorts", "", "", all as f64 / MANY as f64);
+        self.add(
+            "descriptors a worker, of all sorts",
+            "",
+            "",
+            all as f64 / MANY as f64,
+        );
     }
 
     fn status(&mut self, it: &Contestant, name: &'static str) {
@@ -253,7 +307,10 @@ impl Round<'_> {
     }
 
     fn php(&mut self) {
-        for (count, name) in [(FEW, "30 PHP workers run after"), (MANY, "200 PHP workers run after")] {
+        for (count, name) in [
+            (FEW, "30 PHP workers run after"),
+            (MANY, "200 PHP workers run after"),
+        ] {
             let (_folder, it) = self.start(Sort::Php, count);
             self.add(name, "s", "", it.up.begun.as_secs_f64());
             it.stop();
@@ -288,16 +345,27 @@ fn fill(address: &str) {
 }
 
 impl Table {
-    fn add(&mut self, kind: Kind, name: &'static str, unit: &'static str, target: &'static str, value: f64) {
-        let place = self.0.iter().position(|it| it.name == name).unwrap_or_else(|| {
-            self.0.push(Figure {
-                name,
-                unit,
-                target,
-                values: Vec::new(),
+    fn add(
+        &mut self,
+        kind: Kind,
+        name: &'static str,
+        unit: &'static str,
+        target: &'static str,
+        value: f64,
+    ) {
+        let place = self
+            .0
+            .iter()
+            .position(|it| it.name == name)
+            .unwrap_or_else(|| {
+                self.0.push(Figure {
+                    name,
+                    unit,
+                    target,
+                    values: Vec::new(),
+                });
+                self.0.len() - 1
             });
-            self.0.len() - 1
-        });
         let figure = &mut self.0[place];
         match figure.values.iter_mut().find(|(of, _)| *of == kind) {
             Some((_, values)) => values.push(value),
@@ -335,7 +403,11 @@ impl Table {
 fn spread(values: &[f64]) -> String {
     let mut values = values.to_vec();
     values.sort_by(f64::total_cmp);
-    let (least, median, most) = (values[0], values[values.len() / 2], values[values.len() - 1]);
+    let (least, median, most) = (
+        values[0],
+        values[values.len() / 2],
+        values[values.len() - 1],
+    );
     format!("**{}** ({}…{})", short(median), short(least), short(most))
 }
 

@@ -11,8 +11,20 @@ use crate::load::{self, Uniques};
 
 /// The calls that a job can take. The others are a server's start and end.
 const COUNTED: [&str; 14] = [
-    "epoll_wait", "epoll_pwait", "epoll_ctl", "poll", "read", "recvfrom", "recvmsg", "readv", "write", "sendto", "sendmsg", "writev",
-    "futex", "mprotect",
+    "epoll_wait",
+    "epoll_pwait",
+    "epoll_ctl",
+    "poll",
+    "read",
+    "recvfrom",
+    "recvmsg",
+    "readv",
+    "write",
+    "sendto",
+    "sendmsg",
+    "writev",
+    "futex",
+    "mprotect",
 ];
 
 /// What is counted, each in a process of its own.
@@ -28,8 +40,13 @@ pub(crate) fn print(servers: &[Contestant], jobs: usize) -> Result<()> {
             let all: f64 = counts.iter().map(|(_, calls)| calls).sum();
             // what is left out is less than a hundredth of a call
             let parts = counts.iter().filter(|(_, calls)| *calls >= 0.01);
-            let parts: Vec<_> = parts.map(|(name, calls)| format!("{name} {calls:.2}")).collect();
-            println!("| {scenario} | {server} | {all:.2} | {} |", parts.join(", "));
+            let parts: Vec<_> = parts
+                .map(|(name, calls)| format!("{name} {calls:.2}"))
+                .collect();
+            println!(
+                "| {scenario} | {server} | {all:.2} | {} |",
+                parts.join(", ")
+            );
         }
     }
     Ok(())
@@ -38,8 +55,17 @@ pub(crate) fn print(servers: &[Contestant], jobs: usize) -> Result<()> {
 fn count(server: Contestant, scenario: &str, jobs: usize) -> Result<Vec<(String, f64)>> {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("calls");
-    let under = ["strace", "-D", "-c", "-f", "-o", &file.display().to_string()].map(str::to_owned);
-    let running = Running::start(server, &under).context("is strace there? Debian: apt install strace")?;
+    let under = [
+        "strace",
+        "-D",
+        "-c",
+        "-f",
+        "-o",
+        &file.display().to_string(),
+    ]
+    .map(str::to_owned);
+    let running =
+        Running::start(server, &under).context("is strace there? Debian: apt install strace")?;
     match scenario {
         "foreground" => _ = load::foreground(&running, jobs)?,
         _ => _ = load::submit(&running, jobs, Uniques::Empty)?,

@@ -113,7 +113,12 @@ fn picture(measured: &[Vec<(Contestant, Vec<f64>)>]) -> String {
             WIDTH - 20
         );
         for (place, &point) in panel.points.iter().enumerate() {
-            let _ = writeln!(svg, "<text x=\"{}\" y=\"{}\">{point}</text>", x(place), base + 15);
+            let _ = writeln!(
+                svg,
+                "<text x=\"{}\" y=\"{}\">{point}</text>",
+                x(place),
+                base + 15
+            );
         }
         for (server, costs) in lines {
             let colour = colour(*server);

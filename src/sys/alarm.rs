@@ -74,7 +74,9 @@ impl Alarm {
             },
         };
         // SAFETY: it reads a value that outlives the call. No such value is refused
-        unsafe { libc::timerfd_settime(self.timer.as_raw_fd(), 0, &raw const timer, ptr::null_mut()) };
+        unsafe {
+            libc::timerfd_settime(self.timer.as_raw_fd(), 0, &raw const timer, ptr::null_mut())
+        };
     }
 }
 

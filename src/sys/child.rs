@@ -8,9 +8,9 @@
 //! ([`launch`](super::launch)): only system calls are made there, on plain values, that affect the calling process alone.
 
 use std::ffi::{CString, OsString};
+use std::fs::File;
 use std::fs::{self, Metadata};
 use std::io;
-use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::PermissionsExt;

@@ -16,9 +16,9 @@
 //! that no handler of the daemon runs in it.
 
 use std::ffi::{CStr, CString, OsString};
+use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
-use std::fs::File;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
@@ -196,7 +196,11 @@ extern "C" fn child(orders: *mut c_void) -> c_int {
 
 /// Returns only when that failed.
 fn execute(orders: &Orders<'_>) -> io::Error {
-    let highest = orders.descriptors.into_iter().max().unwrap_or(libc::STDERR_FILENO);
+    let highest = orders
+        .descriptors
+        .into_iter()
+        .max()
+        .unwrap_or(libc::STDERR_FILENO);
     // SAFETY: numbers. Kernels before 5.9 know the second way alone
     let own = unsafe {
         libc::syscall(
@@ -254,7 +258,8 @@ impl Exit {
         let told_by = match pidfd {
             Some(pidfd) => {
                 // SAFETY: it is open for as long as it is registered, and nobody else can close it
-                let registered = unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) };
+                let registered =
+                    unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) };
                 ToldBy::Descriptor(registered?)
             }
             None => ToldBy::Signal(signal(SignalKind::child())?),

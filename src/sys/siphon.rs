@@ -27,7 +27,8 @@ impl Siphon {
     /// Those of pipe(2).
     pub fn new(bytes: i32) -> io::Result<Siphon> {
         let (reader, writer) = io::pipe()?;
-        pipe::enlarge(writer.as_fd(), bytes);
+        // a smaller one takes less at once
+        let _ = pipe::enlarge(writer.as_fd(), bytes);
         Ok(Siphon {
             reader: File::from(OwnedFd::from(reader)),
             writer: writer.into(),
@@ -107,7 +108,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log");
         std::fs::write(&path, "before\n").unwrap();
-        let open = || std::fs::OpenOptions::new().append(true).open(&path).unwrap();
+        let open = || {
+            std::fs::OpenOptions::new()
+                .append(true)
+                .open(&path)
+                .unwrap()
+        };
         let mut file = open();
         let siphon = Siphon::new(1 << 18).unwrap();
         writer.write_all(b"one\ntwo\nthree\n").unwrap();
@@ -131,7 +137,10 @@ mod tests {
         let mut siphon = Siphon::new(1 << 18).unwrap();
         writer.write_all(b"lost?\n").unwrap();
         siphon.fill(reader.as_fd(), 100).unwrap();
-        let mut full = std::fs::OpenOptions::new().append(true).open("/dev/full").unwrap();
+        let mut full = std::fs::OpenOptions::new()
+            .append(true)
+            .open("/dev/full")
+            .unwrap();
         let (poured, result) = siphon.pour(&mut full, 6);
         assert_eq!((poured, result.is_err()), (0, true));
         let mut rest = [0; 6];

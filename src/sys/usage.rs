@@ -78,7 +78,10 @@ impl Fields {
 /// How long a tick of `stat` is.
 fn tick() -> Duration {
     let a_second = sysconf(SysconfVar::CLK_TCK).ok().flatten();
-    Duration::from_secs(1) / a_second.and_then(|it| u32::try_from(it).ok()).unwrap_or(100)
+    Duration::from_secs(1)
+        / a_second
+            .and_then(|it| u32::try_from(it).ok())
+            .unwrap_or(100)
 }
 
 fn page() -> u64 {

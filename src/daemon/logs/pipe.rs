@@ -82,6 +82,8 @@ struct Pipe {
     tail: Tail,
     buffers: Rc<RefCell<Buffers>>,
     is_loud: bool,
+    /// How much the pipe holds.
+    holds: usize,
     /// Whether its bytes may be passed on without being looked at, as far as the file is concerned.
     may_siphon: bool,
     /// Whether some were since the tail has seen any.
@@ -121,6 +123,7 @@ pub(super) async fn follow(order: Order, buffers: Rc<RefCell<Buffers>>, shared: 
         tail: Tail::default(),
         buffers,
         is_loud: false,
+        holds: USUAL,
         may_siphon: true,
         has_siphoned: false,
         came: 0,
@@ -163,7 +166,20 @@ impl Pipe {
         let came = std::mem::take(&mut self.came);
         // a timer may be late by as much again
         let by_then = came as u128 * (3 * PAUSE).as_nanos() / passed.as_nanos().max(1);
-        came > 0 && passed < 3 * PAUSE && by_then < USUAL as u128 / 2
+        if came == 0 || passed >= 3 * PAUSE {
+            return false;
+        }
+        if by_then >= self.holds as u128 / 2 {
+            self.enlarge();
+        }
+        by_then < self.holds as u128 / 2
+    }
+
+    fn enlarge(&mut self) {
+        if !std::mem::replace(&mut self.is_loud, true) {
+            // where it cannot be, its writer waits more often
+            self.holds = pipe::enlarge(self.pipe.as_fd(), LOUD).unwrap_or(USUAL);
+        }
     }
 
     fn read_a_turn(&mut self) -> Turn {
@@ -186,9 +202,8 @@ impl Pipe {
                 Ok((before, length)) => {
                     self.came += length;
                     self.take(&bytes[..length], before, marks);
-                    if length >= USUAL && !self.is_loud {
-                        pipe::enlarge(self.pipe.as_fd(), LOUD);
-                        self.is_loud = true;
+                    if length >= USUAL {
+                        self.enlarge();
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Turn::Empty,
