@@ -26,6 +26,10 @@
 //! then writes it, to whichever peer it is for. A worker is woken (`jobs::wake`), asks, and gets the job; its result takes the same
 //! way back. A job that nobody is on the way to take rings for the manager, which samples, asks the supervisor, and starts a process.
 //!
+//! A job comes back when its worker is gone, and is counted. One that has taken too many with it, or has failed too often, leaves the
+//! queue for `jobs::failed`, where the manager adds how the process ended; it waits there for the operator. A job past its time limit
+//! stays in its worker's hands until the manager has killed the process: at no time do two have it.
+//!
 //! A connection with TLS is unknown to the job server until its handshake is done (`daemon::tls`), which happens in a task of its own.
 //! From then on its mailbox holds plain bytes like any other; they are encrypted where they are written, and what comes is decrypted
 //! where it is read (`daemon::peer`, [`tls::wire`]).
@@ -50,7 +54,7 @@
 //! | [`jobs`] | PURE. The job server: queue, connections, wake-ups, snapshot | `proto` |
 //! | [`config`] | PURE. The YAML file → [`config::Config`], or all of its problems | – |
 //! | [`pools`] | PURE. Supervision and scaling: supervisor, crew, process, scale, share, guard, restart, plan, view | `config` |
-//! | [`status`] | PURE. The one snapshot of everything, and its text | `jobs::load`, `pools::view` |
+//! | [`status`] | PURE. The one snapshot of everything, and its text | `jobs::load`, `jobs::view`, `pools::view` |
 //! | [`sys`] | the operating system: the only `unsafe` and nix | `config`'s plain types |
 //! | [`tls`] | TLS of both ends: PEM files, rustls, words | `config`'s plain types |
 //! | [`client`] | a connection to any Gearman server, for our own commands | `proto`, `tls` |
@@ -64,7 +68,7 @@
 //! # Invariants
 //!
 //! 1. Same inputs, same outputs: a pure module reads no clock, starts nothing, logs nothing, draws no random number.
-//! 2. A job is in exactly one place: a lane, a worker's hands, waiting for its time, or gone. At most one worker holds it.
+//! 2. A job is in exactly one place: a lane, a worker's hands, waiting for its time, set aside, or gone. At most one worker holds it.
 //! 3. A foreground client gets exactly one terminal packet a job, whatever dies. A background job that was acknowledged is not lost
 //!    while the daemon lives. (The queue is in memory: surviving the daemon's own death is not built yet.)
 //! 4. The hub puts replies into mailboxes before it unlocks and writes sockets after, so packets to one peer keep the core's order.
@@ -73,10 +77,10 @@
 //! 6. Intent lives in the file and in the operator's commands, state in the processes; only the supervisor's step connects them.
 //! 7. What comes from outside has a named bound: the operator's in [`daemon::limits::Limits`]; [`proto::frame::MAX_LINE`],
 //!    [`jobs::MAX_UNIQUE`], [`jobs::MAX_FUNCTION`], [`jobs::MAX_FUNCTIONS`], [`jobs::MAX_ABILITIES`], [`jobs::MAX_WAITING`],
-//!    [`jobs::MAX_CLIENT_ID`], [`daemon::tls::HANDSHAKE_TIMEOUT`], [`tls::wire::MAX_CIPHERTEXT`]; the log's lines about peers are
+//!    [`jobs::MAX_CLIENT_ID`], [`jobs::MAX_FAILED`], [`jobs::MAX_FAILED_BYTES`], [`daemon::tls::HANDSHAKE_TIMEOUT`], [`tls::wire::MAX_CIPHERTEXT`]; the log's lines about peers are
 //!    paced (`daemon::pace`); a pool's `max`, its log's `max_size`, its restarts' back-off. One peer's turn at the job server is bounded
 //!    too (`daemon::hub`), and a list goes out in pieces ([`jobs::JobServer::go_on`]).
-//! 8. No job waits while somebody who could take it is left asleep ([`jobs::JobServer::assert_invariants`] checks it).
+//! 8. No job waits while somebody who could take it is left asleep, unless an operator holds its function ([`jobs::JobServer::assert_invariants`] checks it).
 //!
 //! # Threads
 //!

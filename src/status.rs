@@ -2,12 +2,13 @@
 //!
 //! Assembled in one place (the manager), read by everything that shows something, so that no two views can disagree. [`table`] makes
 //! it the text of `gearpool status`, [`words`] its durations, sizes and names;
-//! [`explain`] tells of one pool in sentences.
+//! [`explain`] tells of one pool in sentences, [`mod@jobs`] shows jobs.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod explain;
 mod grid;
+pub mod jobs;
 pub mod table;
 pub mod words;
 
@@ -61,6 +62,12 @@ pub struct ServerStatus {
     pub shutting_down: bool,
     /// How many connections it has.
     pub connections: u64,
+    /// How many jobs are set aside as failed.
+    #[serde(default)]
+    pub failed_jobs: u64,
+    /// How many of those had to go for others since the start.
+    #[serde(default)]
+    pub failed_jobs_discarded: u64,
 }
 
 /// A pool, with what the job server and the system know of its processes.
@@ -71,6 +78,9 @@ pub struct PoolStatus {
     pub pool: PoolView,
     /// Jobs of its functions that wait.
     pub queued: u64,
+    /// Those of its functions that an operator holds: nobody is given a job of them.
+    #[serde(default)]
+    pub paused: Vec<String>,
     /// Its processes, by slot.
     pub members: Vec<MemberStatus>,
 }

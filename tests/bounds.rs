@@ -243,11 +243,14 @@ fn the_jobs_of_a_function_by_the_file() {
 #[test]
 fn names() {
     let daemon = daemon(&[]);
-    // what is there before is there afterwards
-    still_serves(&daemon);
+    // what has a worker keeps its name
+    let mut worker = Peer::connect(&daemon);
+    worker.send(Kind::CanDo, b"echo");
+    worker.echo(b"registered");
     let mut client = Peer::connect(&daemon);
     let mut bytes = Vec::new();
-    for number in 1..=gearpool::jobs::MAX_FUNCTIONS {
+    // names that nobody needs give way to new ones
+    for number in 1..=gearpool::jobs::MAX_FUNCTIONS + 2000 {
         peer::encode(Kind::CanDo, format!("f{number}").as_bytes(), &mut bytes);
         if bytes.len() > 1 << 20 {
             client.raw(&bytes);
@@ -259,12 +262,34 @@ fn names() {
         }
     }
     client.raw(&bytes);
-    let (kind, text) = client.next();
-    assert_eq!(kind, Kind::Error);
+    still_serves(&daemon);
+    client.echo(b"registered");
+    // those with a job or a worker do not
+    let mut refused = None;
+    let mut batch = 0;
+    while refused.is_none() {
+        assert!(batch <= gearpool::jobs::MAX_FUNCTIONS / 100);
+        let numbers = batch * 100..(batch + 1) * 100;
+        batch += 1;
+        let mut bytes = Vec::new();
+        for number in numbers.clone() {
+            peer::encode(
+                Kind::SubmitJobBg,
+                format!("g{number}\0\0").as_bytes(),
+                &mut bytes,
+            );
+        }
+        client.raw(&bytes);
+        let answers: Vec<_> = numbers.map(|_| client.next()).collect();
+        refused = answers.into_iter().find(|(kind, _)| *kind == Kind::Error);
+    }
+    let named = batch * 100 + gearpool::jobs::MAX_ABILITIES + 200;
+    assert!(named > gearpool::jobs::MAX_FUNCTIONS, "only {named}");
+    let (_, text) = refused.unwrap();
     assert!(text.starts_with(b"QUEUE_ERROR\0this server has as many functions"));
     client.send(Kind::ResetAbilities, b"");
     for number in 1..=gearpool::jobs::MAX_ABILITIES + 1 {
-        client.send(Kind::CanDo, format!("f{number}").as_bytes());
+        client.send(Kind::CanDo, format!("g{number}").as_bytes());
     }
     let (kind, text) = client.next();
     assert_eq!(kind, Kind::Error);

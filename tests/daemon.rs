@@ -12,6 +12,8 @@ mod breakages;
 mod control;
 #[path = "daemon/crash.rs"]
 mod crash;
+#[path = "daemon/jobs.rs"]
+mod jobs;
 #[path = "daemon/logs.rs"]
 mod logs;
 #[path = "daemon/php_ends.rs"]

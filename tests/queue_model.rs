@@ -10,10 +10,10 @@ mod model;
 
 use std::time::Duration;
 
-use gearpool::jobs::{ConnId, JobServer, Notice, Options, Peer};
+use gearpool::jobs::{self, ConnId, JobServer, Notice, Options, Peer};
 use gearpool::proto::{Decoded, Frame, Grab, Kind, Mode, Priority, Request, Response, decode};
 use gearpool::time::Time;
-use model::{At, CONNS, FUNCTIONS, Job, Limits, Model, handle, sameness};
+use model::{At, CONNS, FUNCTIONS, Job, Limits, Model, Policy, handle, sameness};
 use proptest::prelude::*;
 
 const UNIQUES: [&str; 4] = ["", "u", "v", "-"];
@@ -63,6 +63,13 @@ enum Step {
     Cancel(prop::sample::Index),
     /// `drop function`.
     Drop(usize),
+    /// The connection is a process's of ours, with a limit for its jobs.
+    Own(u64),
+    Pause(usize),
+    Resume(usize),
+    /// Of all jobs that there ever were, this one is taken back from those that are set aside, or discarded.
+    Retry(prop::sample::Index),
+    Discard(prop::sample::Index),
     /// `maxqueue`, with as many limits as there are.
     MaxQueue(usize, Vec<u32>),
 }
@@ -116,6 +123,11 @@ fn step() -> impl Strategy<Value = Step> {
         2 => prop_oneof![Just(10), Just(60), Just(1000)].prop_map(Step::Pass),
         2 => job().prop_map(Step::Cancel),
         1 => (0..FUNCTIONS.len()).prop_map(Step::Drop),
+        2 => (1..3u64).prop_map(Step::Own),
+        1 => (0..FUNCTIONS.len()).prop_map(Step::Pause),
+        2 => (0..FUNCTIONS.len()).prop_map(Step::Resume),
+        2 => job().prop_map(Step::Retry),
+        1 => job().prop_map(Step::Discard),
         1 => (0..FUNCTIONS.len(), prop::collection::vec(0..5u32, 0..4))
             .prop_map(|(function, limits)| Step::MaxQueue(function, limits)),
     ]
@@ -123,15 +135,23 @@ fn step() -> impl Strategy<Value = Step> {
 
 fn limits() -> impl Strategy<Value = Limits> {
     let retries = prop_oneof![Just(0u32), Just(2)];
+    let policy = (0..3u32, 0..3u32, prop_oneof![Just(0u64), Just(40)]).prop_map(
+        |(attempts, retries, millis)| Policy {
+            attempts,
+            retries,
+            delay: Duration::from_millis(millis),
+        },
+    );
     let max_queue = prop_oneof![3 => Just(0u32), 1 => 1..6u32];
     let max_queued_bytes = prop_oneof![3 => Just(0u64), 1 => 1..2000u64];
-    (retries, max_queue, max_queued_bytes).prop_map(|(retries, max_queue, max_queued_bytes)| {
-        Limits {
+    (retries, policy, max_queue, max_queued_bytes).prop_map(
+        |(retries, policy, max_queue, max_queued_bytes)| Limits {
             retries,
+            policy,
             max_queue,
             max_queued_bytes,
-        }
-    })
+        },
+    )
 }
 
 /// Both, side by side.
@@ -150,6 +170,17 @@ impl World {
             max_queued_bytes: limits.max_queued_bytes,
             ..Options::default()
         });
+        let Policy {
+            attempts,
+            retries,
+            delay: retry_delay,
+        } = limits.policy;
+        let policy = jobs::Policy {
+            attempts,
+            retries,
+            retry_delay,
+        };
+        server.govern([(FUNCTIONS[0], policy)].into_iter());
         let ids = (0..CONNS)
             .map(|_| server.connect(Time::ZERO, Peer::default()))
             .collect();
@@ -375,6 +406,37 @@ impl World {
                 let next = self.server.next_deadline();
                 prop_assert!(next.is_none_or(|next| next > self.model.now), "{next:?}");
             }
+            Step::Own(seconds) => {
+                self.server.trace(self.ids[who]);
+                let limit = Some(Duration::from_secs(*seconds));
+                self.server.limit(self.ids[who], limit);
+                self.model.peers[who].limit = Some(*seconds);
+            }
+            Step::Pause(function) => {
+                let is_new = self.server.pause(FUNCTIONS[*function].as_bytes());
+                prop_assert_eq!(is_new, !self.model.is_paused[*function]);
+                self.model.is_paused[*function] = true;
+            }
+            Step::Resume(function) => {
+                let name = FUNCTIONS[*function].as_bytes();
+                let was = self.server.resume(self.model.now, name);
+                prop_assert_eq!(was, self.model.is_paused[*function]);
+                self.model.is_paused[*function] = false;
+            }
+            Step::Retry(index) => {
+                let number = 1 + index.index(self.model.next as usize) as u64;
+                let result = self.server.retry(self.model.now, &handle(number));
+                let at = self.model.failed.iter().position(|it| it.number == number);
+                let is_done = at.is_some_and(|at| self.model.retry(at));
+                prop_assert_eq!(result.is_ok(), is_done, "{:?}", result);
+            }
+            Step::Discard(index) => {
+                let number = 1 + index.index(self.model.next as usize) as u64;
+                let was = self.server.discard(&handle(number));
+                let before = self.model.failed.len();
+                self.model.failed.retain(|it| it.number != number);
+                prop_assert_eq!(was, self.model.failed.len() < before);
+            }
             Step::Cancel(index) => {
                 let number = 1 + index.index(self.model.next as usize) as u64;
                 let is_it = |job: &Job| job.number == number && !job.is_cancelled;
@@ -520,6 +582,9 @@ impl World {
                 if kind == Kind::WorkException {
                     model.peers[who].excepted.push(number);
                 }
+                if end != End::Complete {
+                    model.has_failed(job);
+                }
             }
             None => {
                 let excepted = &mut model.peers[who].excepted;
@@ -587,24 +652,58 @@ impl World {
             Notice::Registered { .. }
             | Notice::Worked(_)
             | Notice::Cancelled(_)
+            | Notice::Overdue { .. }
+            | Notice::Lost { .. }
+            | Notice::Failed { .. }
             | Notice::Closed(_)
             | Notice::ShutDown(_) => None,
         };
         let parked: Vec<usize> = out.notices().iter().filter_map(is_parked).collect();
         prop_assert_eq!(&parked, &self.model.parked, "who is parked");
         self.model.parked.clear();
+        let is_overdue = |notice: &Notice| match notice {
+            Notice::Overdue { conn, .. } => self.ids.iter().position(|id| id == conn),
+            _ => None,
+        };
+        let overdue: Vec<usize> = out.notices().iter().filter_map(is_overdue).collect();
+        prop_assert_eq!(
+            &overdue,
+            &self.model.overdue,
+            "whose process is to be killed"
+        );
+        self.model.overdue.clear();
         out.clear();
         for (who, &id) in self.ids.iter().enumerate() {
             let mut held = self.model.held(who).peekable();
             let for_nobody = held.peek().is_some() && held.all(|job| job.is_cancelled);
             prop_assert_eq!(self.server.works_for_nobody(&[id]), for_nobody);
+            let is_overdue = self.model.held(who).any(|job| job.is_overdue);
+            prop_assert_eq!(self.server.is_overdue(&[id]), is_overdue);
         }
         self.compare_queues()
     }
 
     fn compare_queues(&self) -> Result<(), TestCaseError> {
         let model = &self.model;
+        let failed = model.failed.iter().map(|job| handle(job.number));
+        let failed: Vec<_> = failed.map(String::from_utf8).map(Result::unwrap).collect();
+        prop_assert_eq!(
+            self.server.failed_handles(None),
+            failed,
+            "what is set aside"
+        );
         let loads = self.server.function_loads(model.now);
+        let listed = self.server.job_list(model.now, None, usize::MAX);
+        prop_assert_eq!(listed.total, model.jobs.len() as u64);
+        for job in &listed.jobs {
+            let it = model
+                .jobs
+                .iter()
+                .find(|it| handle(it.number) == job.handle.as_bytes());
+            let it = it.expect("a job that there is");
+            prop_assert_eq!((job.attempts, job.failures), (it.lost, it.failed));
+        }
+        prop_assert_eq!(listed.jobs.len(), model.jobs.len());
         let listed = model.is_named.iter().filter(|&&is| is).count();
         prop_assert_eq!(loads.len(), listed, "how many functions are listed");
         for load in loads {
@@ -624,6 +723,7 @@ impl World {
             let running = jobs().filter(|job| matches!(job.at, At::Worker(..)));
             prop_assert_eq!(load.running, running.count() as u64, "what runs");
             let workers = model.peers.iter().filter(|peer| peer.can(function)).count();
+            prop_assert_eq!(load.paused, model.is_paused[function]);
             prop_assert_eq!(load.workers, workers as u64, "who can do {}", load.name);
         }
         Ok(())
@@ -649,6 +749,7 @@ impl World {
         }
         for function in 0..FUNCTIONS.len() {
             self.step(worker, &Step::CanDo(function))?;
+            self.step(worker, &Step::Resume(function))?;
         }
         while self.model.has_work(worker) {
             self.step(worker, &Step::Grab(Grab::All))?;

@@ -55,6 +55,9 @@ struct Played {
     steps: u64,
     jobs: u64,
     cancelled: u64,
+    set_aside: u64,
+    retried: u64,
+    overdue: u64,
     processes: u64,
 }
 
@@ -86,7 +89,11 @@ fn play(seed: u64, cancels: Cancels, is_traced: bool) -> Played {
         while when < FAULTS {
             world.later(when, Happening::Client(at, ClientDeed::Submits));
             if world.random.percent(15) {
-                world.later(when, Happening::Client(at, ClientDeed::Leaves));
+                let deed = match world.mischief(30) {
+                    true => ClientDeed::StopsSending,
+                    false => ClientDeed::Leaves,
+                };
+                world.later(when, Happening::Client(at, deed));
                 when += world.random.millis(0, 500);
                 world.later(when, Happening::Client(at, ClientDeed::Connects));
             }
@@ -103,6 +110,10 @@ fn play(seed: u64, cancels: Cancels, is_traced: bool) -> Played {
             world.later(after, Happening::Cancel);
         }
     }
+    for _ in 0..8 {
+        let after = world.strict.millis(0, FAULTS.as_millis() as u64);
+        world.later(after, Happening::Hold);
+    }
     world.run(Time::new(FAULTS));
     if world.random.percent(70) {
         settle(&mut world);
@@ -112,6 +123,9 @@ fn play(seed: u64, cancels: Cancels, is_traced: bool) -> Played {
         steps: world.steps,
         jobs: world.ledger.count_ended(),
         cancelled: world.ledger.count_cancelled(),
+        set_aside: world.ledger.count_set_aside(),
+        retried: world.ledger.count_retried(),
+        overdue: world.overdues,
         processes: world.ever.len() as u64,
     }
 }
@@ -120,6 +134,7 @@ fn play(seed: u64, cancels: Cancels, is_traced: bool) -> Played {
 fn settle(world: &mut World) {
     world.faults = false;
     world.mend();
+    world.resume_all();
     world.mend_the_file();
     // what was started while faults lasted may still be dying of them, and `restart` may keep its slot empty until `Start`
     world.run(world.now + Duration::from_secs(15));
@@ -195,6 +210,9 @@ fn play_all(seeds: u64) -> Played {
                             all.steps += one.steps;
                             all.jobs += one.jobs;
                             all.cancelled += one.cancelled;
+                            all.set_aside += one.set_aside;
+                            all.retried += one.retried;
+                            all.overdue += one.overdue;
                             all.processes += one.processes;
                         }
                         Err(_) => {
@@ -246,8 +264,14 @@ fn seeds() {
     let seeds = from_environment("GEARPOOL_SIM_SEEDS").unwrap_or(SEEDS);
     let played = play_all(seeds);
     println!(
-        "{seeds} seeds: {} steps, {} jobs, {} cancelled, {} processes",
-        played.steps, played.jobs, played.cancelled, played.processes
+        "{seeds} seeds: {} steps, {} jobs, {} cancelled, {} set aside, {} retries, {} past their limit, {} processes",
+        played.steps,
+        played.jobs,
+        played.cancelled,
+        played.set_aside,
+        played.retried,
+        played.overdue,
+        played.processes
     );
     // a world in which nothing happens proves nothing
     assert!(played.steps > 1000 * seeds, "{} steps", played.steps);
@@ -256,6 +280,13 @@ fn seeds() {
         played.cancelled > 2 * seeds,
         "{} jobs cancelled",
         played.cancelled
+    );
+    assert!(
+        played.set_aside.min(played.retried).min(played.overdue) > seeds / 4,
+        "{} jobs set aside, {} retries, {} past their limit",
+        played.set_aside,
+        played.retried,
+        played.overdue
     );
     assert!(
         played.processes > 10 * seeds,

@@ -17,7 +17,13 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("pools", &["time", "config"]),
     (
         "status",
-        &["time", "jobs::load", "pools::view", "pools::Slot"],
+        &[
+            "time",
+            "jobs::load",
+            "jobs::view",
+            "pools::view",
+            "pools::Slot",
+        ],
     ),
     ("sys", &["time", "config::Limits", "config::Signal"]),
     ("tls", &["config::PemFiles", "sys::reason"]),

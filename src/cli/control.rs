@@ -1,4 +1,4 @@
-//! `gearpool scale`, `start`, `stop`, `restart` and `reload`: an order to the daemon, and its sentence back.
+//! `gearpool scale`, `start`, `stop`, `restart`, `pause`, `resume` and `reload`: an order to the daemon, and its sentence back.
 
 use anyhow::Context as _;
 use clap::Args;
@@ -71,6 +71,30 @@ pub struct RestartArgs {
     common: Common,
 }
 
+/// Hold the queue of a function without stopping anything
+///
+/// None of its jobs is given out; those that run are finished, and new ones are accepted and wait. Its workers sleep, and its pool does
+/// not grow for what waits. This holds until "gearpool resume FUNCTION", or until the file changes a pool of the function; a restart of
+/// the daemon ends it too.
+#[derive(Debug, Args)]
+pub struct PauseArgs {
+    /// The function
+    function: String,
+
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Give out the jobs of a function again that "pause" holds
+#[derive(Debug, Args)]
+pub struct ResumeArgs {
+    /// The function
+    function: String,
+
+    #[command(flatten)]
+    common: Common,
+}
+
 /// Read the configuration file again and apply what is different
 ///
 /// A pool that the change does not concern is not touched, and no running job is cut. When the file has an error, nothing changes,
@@ -83,13 +107,13 @@ pub struct ReloadArgs {
 
 /// What all orders have in common.
 #[derive(Debug, Args)]
-struct Common {
+pub(super) struct Common {
     /// Print the answer as JSON
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 
     #[command(flatten)]
-    daemon: DaemonArgs,
+    pub(super) daemon: DaemonArgs,
 }
 
 impl ScaleArgs {
@@ -138,6 +162,28 @@ impl RestartArgs {
     }
 }
 
+impl PauseArgs {
+    /// Gives the order.
+    ///
+    /// # Errors
+    /// No daemon, or its refusal.
+    pub(super) fn run(self) -> Result<u8, Failure> {
+        let path = format!("/functions/{}/pause", segment(&self.function));
+        self.common.order(&path, None)
+    }
+}
+
+impl ResumeArgs {
+    /// Gives the order.
+    ///
+    /// # Errors
+    /// No daemon, or its refusal.
+    pub(super) fn run(self) -> Result<u8, Failure> {
+        let path = format!("/functions/{}/resume", segment(&self.function));
+        self.common.order(&path, None)
+    }
+}
+
 impl ReloadArgs {
     /// Gives the order.
     ///
@@ -149,7 +195,7 @@ impl ReloadArgs {
 }
 
 impl Common {
-    fn order(&self, path: &str, body: Option<serde_json::Value>) -> Result<u8, Failure> {
+    pub(super) fn order(&self, path: &str, body: Option<serde_json::Value>) -> Result<u8, Failure> {
         let daemon = self.daemon.locate()?;
         let done: Done = block_on(daemon.post(path, body))?;
         let text = if self.json {

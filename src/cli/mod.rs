@@ -7,6 +7,7 @@ mod control;
 mod explain;
 mod generate;
 mod import;
+mod jobs;
 mod logs;
 mod nearest;
 mod pool_slot;
@@ -48,6 +49,9 @@ pub enum Command {
     Start(control::StartArgs),
     Stop(control::StopArgs),
     Restart(control::RestartArgs),
+    Pause(control::PauseArgs),
+    Resume(control::ResumeArgs),
+    Jobs(jobs::JobsArgs),
     Reload(control::ReloadArgs),
     Check(check::CheckArgs),
     Import(import::ImportArgs),
@@ -88,6 +92,9 @@ impl Cli {
             Command::Start(args) => args.run(),
             Command::Stop(args) => args.run(),
             Command::Restart(args) => args.run(),
+            Command::Pause(args) => args.run(),
+            Command::Resume(args) => args.run(),
+            Command::Jobs(args) => args.run(),
             Command::Reload(args) => args.run(),
             Command::Check(args) => args.run(),
             Command::Import(args) => args.run(),

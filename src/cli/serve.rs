@@ -82,7 +82,8 @@ pub struct ServeArgs {
     /// The user to become once the sockets are bound
     #[arg(short, long, value_name = "USER")]
     user: Option<String>,
-    /// A job whose workers have vanished this many times has failed; 0 and -1 are no limit [default: 0]
+    /// A job whose workers have vanished this many times has failed, whatever "attempts" its pool has; 0 and -1 are no limit but that
+    /// [default: 0]
     #[arg(short, long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(i64).range(-1..=i64::from(u32::MAX)))]
     job_retries: Option<i64>,
     /// Without effect: functions always take turns

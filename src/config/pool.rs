@@ -173,6 +173,13 @@ impl Pools<'_> {
             "limits" => self.limits(&mut pool.limits, entry),
             "max_jobs" => pool.max_jobs = reader.integer(entry, 1..=1_000_000_000_000),
             "max_lifetime" => pool.max_lifetime = reader.duration(entry, Duration::from_secs(1)),
+            "timeout" => pool.timeout = reader.duration(entry, MILLISECOND),
+            "attempts" => set(&mut pool.attempts, reader.integer(entry, 0..=1000)),
+            "retries" => set(&mut pool.retries, reader.integer(entry, 0..=1000)),
+            "retry_delay" => set(
+                &mut pool.retry_delay,
+                reader.duration(entry, Duration::ZERO),
+            ),
             "start_timeout" => set(&mut pool.start_timeout, reader.duration(entry, MILLISECOND)),
             "stop_signal" => set(&mut pool.stop_signal, self.signal(entry)),
             "stop_timeout" => set(

@@ -132,6 +132,14 @@ pub struct Pool {
     pub max_jobs: Option<u64>,
     /// Drain and replace a process after this time.
     pub max_lifetime: Option<Duration>,
+    /// How long a job may run before its process is killed for it.
+    pub timeout: Option<Duration>,
+    /// How many processes a job may take down before it is set aside as failed; 0 is no limit.
+    pub attempts: u32,
+    /// How often a background job that has failed is tried again.
+    pub retries: u32,
+    /// How long the first of those waits; each further one twice as long.
+    pub retry_delay: Duration,
     /// How long a process may take to register one of its functions.
     pub start_timeout: Duration,
     /// How a process is asked to stop.
@@ -357,6 +365,10 @@ impl Pool {
             limits: Limits::default(),
             max_jobs: None,
             max_lifetime: None,
+            timeout: None,
+            attempts: 3,
+            retries: 0,
+            retry_delay: Duration::from_secs(1),
             start_timeout: Duration::from_secs(10),
             stop_signal: Signal::Term,
             stop_timeout: Duration::from_secs(30),
@@ -374,6 +386,10 @@ impl Pool {
             max: 0,
             max_jobs: None,
             max_lifetime: None,
+            timeout: None,
+            attempts: 0,
+            retries: 0,
+            retry_delay: Duration::ZERO,
             start_timeout: Duration::ZERO,
             stop_timeout: Duration::ZERO,
             stop_signal: Signal::Term,

@@ -416,7 +416,7 @@ fn messages() {
         "defaults: {min: 5, max: 2}",
         // The other options.
         "defaults: {cmd: x, run: x, functions: [x]}",
-        "a: {cmd: x, maxx: 1, timeout: 5, target_wait: 1s, zzz: 1}",
+        "a: {cmd: x, maxx: 1, drain_timeout: 5, target_wait: 1s, zzz: 1}",
         "a: {cmd: x, cwd:, env: [A=1], env_file: '', user: [], group: ' '}",
         "a: {cmd: x, env: {'A=B': 1, '': 2, C: [1], D: \"\\0\"}}",
         "a: {cmd: x, umask: 9, nice: 20, max_jobs: 0, max_lifetime: 0}",

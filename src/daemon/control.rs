@@ -7,12 +7,22 @@ use std::path::PathBuf;
 
 use tokio::sync::oneshot;
 
+use crate::jobs::view::{JobList, JobView};
 use crate::pools::{Slot, Stop};
 use crate::status::Status;
 
 /// Where the manager's answer goes: a sentence for the operator, of what was done or of why it was not. Whoever asked may have
 /// gone meanwhile, so a failed send means nothing.
 pub type Reply = oneshot::Sender<Result<String, String>>;
+
+/// Which of the jobs that are set aside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// The one with this handle.
+    One(String),
+    /// All, or all of a function.
+    All(Option<String>),
+}
 
 /// An order, with the place for its answer.
 #[derive(Debug)]
@@ -59,6 +69,59 @@ pub enum Control {
         pool: String,
         /// One slot; `None` is all of them.
         slot: Option<Slot>,
+        /// Where the answer goes.
+        reply: Reply,
+    },
+    /// List jobs.
+    Jobs {
+        /// Only this function's.
+        function: Option<String>,
+        /// No more than this.
+        limit: usize,
+        /// Those that are set aside, and not those that are queued or running.
+        failed: bool,
+        /// Where the list goes.
+        reply: oneshot::Sender<JobList>,
+    },
+    /// Show one job, set aside or not.
+    Job {
+        /// Its handle.
+        handle: String,
+        /// Where it goes, if there is one.
+        reply: oneshot::Sender<Option<JobView>>,
+    },
+    /// Give up a job that is queued or running.
+    CancelJob {
+        /// Its handle.
+        handle: String,
+        /// Where the answer goes.
+        reply: Reply,
+    },
+    /// Have jobs that are set aside done again.
+    RetryJobs {
+        /// Which.
+        which: Which,
+        /// Where the answer goes.
+        reply: Reply,
+    },
+    /// Discard jobs that are set aside.
+    DiscardJobs {
+        /// Which.
+        which: Which,
+        /// Where the answer goes.
+        reply: Reply,
+    },
+    /// Give nobody a job of a function until `Resume`, or until the file changes a pool of it.
+    Pause {
+        /// The function.
+        function: String,
+        /// Where the answer goes.
+        reply: Reply,
+    },
+    /// Undo `Pause`.
+    Resume {
+        /// The function.
+        function: String,
         /// Where the answer goes.
         reply: Reply,
     },

@@ -31,7 +31,11 @@ pub(super) fn loads(
         let Some(places) = servers.get(function.name.as_str()) else {
             continue;
         };
-        let queued = function.queued.iter().sum::<u64>();
+        // what is held does not need anybody
+        let queued = match function.paused {
+            true => 0,
+            false => function.queued.iter().sum::<u64>(),
+        };
         let weights: Vec<u32> = match places.len() {
             1 => vec![1],
             _ => places.iter().map(|&place| weight(&pools[place])).collect(),
@@ -44,6 +48,7 @@ pub(super) fn loads(
             load.completed += function.completed;
             load.busy_seconds += function.busy_seconds;
             load.busy_squares += function.busy_squares;
+            // held jobs come when they are let go
             load.arrived += function.completed + function.running + queued;
             if part > 0 {
                 load.oldest_wait = load.oldest_wait.max(function.oldest_wait);
@@ -78,6 +83,20 @@ mod tests {
             completed: 100,
             ..FunctionLoad::default()
         }
+    }
+
+    #[test]
+    fn what_is_held_needs_nobody() {
+        let pools = [pool("a", &["f", "g"], 10)];
+        let held = FunctionLoad {
+            paused: true,
+            oldest_wait: std::time::Duration::from_secs(60),
+            ..function("f", 40)
+        };
+        let loads = loads(&pools, &[held, function("g", 5)], |pool| pool.max);
+        assert_eq!(loads[0].queued, 5);
+        assert_eq!(loads[0].arrived, 100 + 100 + 5);
+        assert!(loads[0].oldest_wait.is_zero());
     }
 
     #[test]

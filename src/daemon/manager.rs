@@ -5,6 +5,7 @@
 //! through the hub, and nothing else starts, signals or counts processes.
 
 mod connections;
+mod jobs;
 mod machine;
 mod orders;
 mod processes;
@@ -20,6 +21,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
+use self::jobs::Losses;
 use super::control::{Control, Reply};
 use super::crew::{Crew, MemberService, Registration};
 use super::demand;
@@ -115,6 +117,8 @@ pub(super) struct Manager {
     crew: Crew,
     /// Where what happens to each process is marked in the index of its log.
     marks: HashMap<ProcId, Marks>,
+    /// What the processes have taken down with them.
+    losses: Losses,
     /// Events that carrying out an action brought, before the next happening is looked at.
     events: VecDeque<Event>,
     /// When the job server is looked at next, and when it was last.
@@ -140,6 +144,7 @@ impl Manager {
             parts,
             crew: Crew::default(),
             marks: HashMap::new(),
+            losses: Losses::default(),
             events: VecDeque::new(),
             sample_at: None,
             sampled: Time::ZERO,
@@ -249,6 +254,7 @@ impl Manager {
             match event {
                 Event::Parked { proc } if !self.is_parked(proc) => continue,
                 Event::Cancelled { proc } if !self.works_for_nobody(proc) => continue,
+                Event::Overdue { proc, .. } if !self.is_overdue(proc) => continue,
                 _ => {}
             }
             let now = self.parts.hub.now();

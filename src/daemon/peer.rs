@@ -126,7 +126,7 @@ impl Peer {
         if let Some(marks) = self.marks.get() {
             match mark.edge {
                 Edge::Began => marks.begin(&mark.handle),
-                Edge::Ended => marks.end(&mark.handle),
+                Edge::Ended(outcome) => marks.end(&mark.handle, outcome),
             }
         }
     }

@@ -1,5 +1,6 @@
 //! Assembles the one snapshot, from the supervisor, the job server and the system.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,14 +55,18 @@ impl Snapshooter {
     }
 
     pub(super) fn take(&mut self, sources: &Sources<'_>, pools: Vec<PoolView>) -> Status {
-        let (now, functions, workers, connections) = sources.hub.with(|server, now| {
-            (
-                now,
-                server.function_loads(now),
-                server.worker_loads(),
-                server.connections() as u64,
-            )
-        });
+        let (now, functions, workers, connections, failed, paused) =
+            sources.hub.with(|server, now| {
+                let paused = server.paused().map(String::from_utf8_lossy);
+                (
+                    now,
+                    server.function_loads(now),
+                    server.worker_loads(),
+                    server.connections() as u64,
+                    server.failed_count(),
+                    paused.map(Cow::into_owned).collect::<Vec<String>>(),
+                )
+            });
         let mut owned: HashMap<Option<ProcId>, Vec<ConnLoad>> = HashMap::new();
         for load in workers {
             owned
@@ -82,7 +87,9 @@ impl Snapshooter {
             let queued = functions
                 .iter()
                 .filter(|load| pool.functions.contains(&load.name));
+            let is_its = |function: &&String| pool.functions.contains(*function);
             PoolStatus {
+                paused: paused.iter().filter(is_its).cloned().collect(),
                 queued: queued.flat_map(|load| load.queued).sum(),
                 pool,
                 members,
@@ -105,6 +112,8 @@ impl Snapshooter {
                 logs_dropped: sources.logs.dropped(),
                 shutting_down: sources.is_shutting_down,
                 connections,
+                failed_jobs: failed.0,
+                failed_jobs_discarded: failed.1,
             },
             functions,
             pools,

@@ -17,6 +17,7 @@ use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 
 use super::body::{Bounds, Done, Refused};
+use super::jobs;
 use crate::daemon::control::{Control, Reply};
 use crate::pools::Slot;
 use crate::status::Status;
@@ -25,7 +26,7 @@ use crate::sys::user;
 /// The largest body in bytes; the only one there is has two numbers.
 const BODY: usize = 4096;
 
-type Orders = mpsc::Sender<Control>;
+pub(super) type Orders = mpsc::Sender<Control>;
 
 /// Answers on `listener` until it is dropped, with the manager at the other end of `control`.
 ///
@@ -55,9 +56,19 @@ fn routes(control: Orders, owner: u32) -> Router {
         .route("/pools/{pool}/start", post(start))
         .route("/pools/{pool}/stop", post(stop))
         .route("/pools/{pool}/restart", post(restart))
+        .route("/jobs", get(jobs::list))
+        .route("/jobs/{handle}", get(jobs::show))
+        .route("/jobs/{handle}/cancel", post(jobs::cancel))
+        .route("/failed", get(jobs::failed))
+        .route("/failed/retry", post(jobs::retry_all))
+        .route("/failed/{handle}/retry", post(jobs::retry))
+        .route("/failed/discard", post(jobs::discard_all))
+        .route("/failed/{handle}/discard", post(jobs::discard))
+        .route("/functions/{function}/pause", post(jobs::pause))
+        .route("/functions/{function}/resume", post(jobs::resume))
         .fallback(async || Failure::new(StatusCode::NOT_FOUND, "there is no such path"))
         .method_not_allowed_fallback(async || {
-            let text = "the path is right, the method is not: status is a GET, all else a POST";
+            let text = "the path is right, the method is not: what shows something is a GET, an order is a POST";
             Failure::new(StatusCode::METHOD_NOT_ALLOWED, text)
         })
         .layer(middleware::from_fn(refuse_strangers))
@@ -87,20 +98,20 @@ impl Connected<IncomingStream<'_, UnixListener>> for Peer {
 
 /// An answer that is not "done".
 #[derive(Debug)]
-struct Failure {
+pub(super) struct Failure {
     code: StatusCode,
     error: String,
 }
 
 impl Failure {
-    fn new(code: StatusCode, error: impl Into<String>) -> Failure {
+    pub(super) fn new(code: StatusCode, error: impl Into<String>) -> Failure {
         Failure {
             code,
             error: error.into(),
         }
     }
 
-    fn ending() -> Failure {
+    pub(super) fn ending() -> Failure {
         Failure::new(StatusCode::SERVICE_UNAVAILABLE, "the daemon is ending")
     }
 }
@@ -129,8 +140,8 @@ impl From<PathRejection> for Failure {
     }
 }
 
-type Answer = Result<Json<Done>, Failure>;
-type Name = Result<Path<String>, PathRejection>;
+pub(super) type Answer = Result<Json<Done>, Failure>;
+pub(super) type Name = Result<Path<String>, PathRejection>;
 
 async fn status(State(orders): State<Orders>) -> Result<Json<Status>, Failure> {
     Ok(Json(snapshot(&orders).await?))
@@ -233,7 +244,7 @@ async fn on_pool(
     }
 }
 
-async fn ask(
+pub(super) async fn ask(
     orders: &Orders,
     order: impl FnOnce(Reply) -> Control,
 ) -> Result<Result<String, String>, Failure> {
@@ -250,7 +261,7 @@ async fn snapshot(orders: &Orders) -> Result<Status, Failure> {
     answer.await.map_err(|_| Failure::ending())
 }
 
-fn done(message: String) -> Json<Done> {
+pub(super) fn done(message: String) -> Json<Done> {
     Json(Done { message })
 }
 

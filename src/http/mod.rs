@@ -11,12 +11,20 @@
 //! | `POST /pools/{pool}/start` | | [`Done`] |
 //! | `POST /pools/{pool}/stop` | | [`Done`] |
 //! | `POST /pools/{pool}/restart[?slot=N]` | | [`Done`] |
+//! | `GET /jobs[?function=F][&limit=N]` | | [`JobList`](crate::status::jobs::JobList), of what is queued or running |
+//! | `GET /jobs/{handle}` | | [`JobView`](crate::status::jobs::JobView), set aside or not |
+//! | `POST /jobs/{handle}/cancel` | | [`Done`] |
+//! | `GET /failed[?function=F][&limit=N]` | | [`JobList`](crate::status::jobs::JobList), of what is set aside |
+//! | `POST /failed/retry[?function=F]`, `POST /failed/{handle}/retry` | | [`Done`] |
+//! | `POST /failed/discard[?function=F]`, `POST /failed/{handle}/discard` | | [`Done`] |
+//! | `POST /functions/{function}/pause`, `POST /functions/{function}/resume` | | [`Done`] |
 //!
-//! What was not done is [`Refused`]: 400 for a request that makes no sense, 403 for a stranger, 404 for a pool that there is not, 409 for
+//! What was not done is [`Refused`]: 400 for a request that makes no sense, 403 for a stranger, 404 for a pool or a job that there is not, 409 for
 //! what the manager refuses, 503 while the daemon is ending.
 
 mod api;
 mod body;
+mod jobs;
 mod socket;
 
 pub use api::serve;

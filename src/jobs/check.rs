@@ -18,6 +18,7 @@ impl JobServer {
         self.assert_clients();
         self.assert_functions();
         self.assert_nobody_is_stranded();
+        self.assert_failed();
     }
 
     /// The state without the names of jobs and the time: two servers of the same shape do the same from here on, as long as
@@ -32,9 +33,10 @@ impl JobServer {
         };
         let look = |shape: &mut Vec<u64>, job: &Job| {
             shape.extend([
-                u64::from(job.function) << 32 | u64::from(job.runs),
+                u64::from(job.function) << 32 | u64::from(job.lost) << 16 | u64::from(job.failed),
                 u64::from(job.background) << 32
                     | u64::from(job.cancelled) << 33
+                    | u64::from(job.is_overdue) << 34
                     | job.clients.len() as u64,
             ]);
         };
@@ -62,6 +64,7 @@ impl JobServer {
             }
         }
         for function in self.functions.iter() {
+            shape.push(u64::from(function.is_paused));
             for priority in [Priority::High, Priority::Normal, Priority::Low] {
                 shape.push(function.queued_by_priority()[priority as usize]);
                 for job in function.waiting(&self.jobs, priority) {
@@ -70,6 +73,7 @@ impl JobServer {
             }
         }
         shape.push(self.later.len() as u64);
+        shape.push(self.failed.len() as u64);
         shape
     }
 
@@ -106,6 +110,12 @@ impl JobServer {
         let bytes: u64 = self.jobs.iter().map(|(_, job)| job.bytes()).sum();
         assert_eq!(self.jobs.bytes(), bytes, "the bytes of all jobs");
         let mut held = 0;
+        for (_, job) in self.jobs.iter() {
+            assert!(
+                job.is_running() || !job.is_overdue,
+                "a job is overdue while a worker has it"
+            );
+        }
         for conn in self.conns.iter() {
             for &job in &conn.held {
                 let holder = match self.jobs[job].place {
@@ -208,13 +218,32 @@ impl JobServer {
         }
     }
 
+    /// What is set aside is nowhere else, and within its bounds.
+    fn assert_failed(&self) {
+        for job in self.failed.iter() {
+            assert_eq!(
+                self.jobs.by_number(job.number),
+                None,
+                "a job that is set aside is in no queue"
+            );
+        }
+        self.failed.assert_bounds();
+        for function in self.functions.iter() {
+            let is_held = self.functions.paused().contains(&function.name);
+            assert_eq!(function.is_paused, is_held, "a function that is held");
+        }
+    }
+
     /// No job waits for nobody while somebody who could take it sleeps.
     fn assert_nobody_is_stranded(&self) {
         if self.is_ending {
             return;
         }
         for function in self.functions.iter() {
-            let is_covered = function.expected >= function.queued() || function.sleepers.is_empty();
+            // what is held is meant to wait
+            let is_covered = function.is_paused
+                || function.expected >= function.queued()
+                || function.sleepers.is_empty();
             assert!(
                 is_covered,
                 "a job waits, and a worker that could take it is left asleep"

@@ -96,6 +96,8 @@ pub(super) struct Conn {
     pub(super) settled: bool,
     /// Whether each job that it is given or loses is told: those of our own processes, for the index of their logs.
     pub(super) traced: bool,
+    /// How long a job may take, as its pool says.
+    pub(super) limit: Option<Duration>,
     pub(super) jobs_done: u64,
     pub(super) idle_since: Time,
 
@@ -140,6 +142,7 @@ impl Conns {
             service,
             settled: false,
             traced: false,
+            limit: None,
             jobs_done: 0,
             idle_since: now,
             waits: HashMap::default(),

@@ -1,6 +1,6 @@
 //! A function: three lanes of waiting jobs, and the workers that sleep until there is one.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use foldhash::SharedSeed;
@@ -9,11 +9,17 @@ use slab::Slab;
 
 use super::conn::ConnKey;
 use super::job::{JobKey, Jobs, NOBODY, Place};
+use super::policy::Policy;
 use super::waits::Waits;
 use crate::proto::Priority;
 
-/// So many functions may have a name: whoever submits a job names one, and it stays until it is dropped.
+/// So many functions may have a name: whoever submits a job names one. It stays until it is dropped, or until there are so many and a
+/// new one takes the place of one that nobody has to do with.
 pub const MAX_FUNCTIONS: usize = 100_000;
+
+/// So many functions are looked at for one whose place a new one may take: nobody makes the others wait by naming what there is no
+/// room for.
+const LOOKS: u32 = 16;
 
 /// A queue of jobs; the links are in the jobs, so that one can leave from the middle.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +49,9 @@ pub(super) struct Function {
     pub(super) jobs: u64,
     /// `maxqueue`: no more jobs than this when one of high, normal or low priority is submitted; 0 is no limit.
     pub(super) max_queue: Option<[u32; 3]>,
+    pub(super) policy: Policy,
+    /// Its jobs are given to nobody.
+    pub(super) is_paused: bool,
     /// Connections that registered it.
     pub(super) workers: u64,
     /// Those of them that are asleep and may be woken, the most recently parked last.
@@ -59,6 +68,11 @@ pub(super) struct Function {
 impl Function {
     pub(super) fn queued(&self) -> u64 {
         self.lanes.iter().map(|lane| lane.len).sum()
+    }
+
+    /// Nobody has to do with it, and nothing was set for it.
+    fn is_forgettable(&self) -> bool {
+        self.jobs == 0 && self.workers == 0 && self.max_queue.is_none()
     }
 
     pub(super) fn queued_by_priority(&self) -> [u64; 3] {
@@ -152,6 +166,11 @@ pub(super) enum DropError {
 pub(super) struct Functions {
     all: Slab<Function>,
     by_name: HashMap<Box<[u8]>, u32, SeedableRandomState>,
+    /// By name, for those that are named later.
+    policies: BTreeMap<Box<[u8]>, Policy>,
+    paused: BTreeSet<Box<[u8]>>,
+    /// Where the search for one that is not needed goes on.
+    hand: u32,
 }
 
 impl Functions {
@@ -160,23 +179,66 @@ impl Functions {
         Functions {
             all: Slab::new(),
             by_name: HashMap::with_hasher(hash),
+            policies: BTreeMap::new(),
+            paused: BTreeSet::new(),
+            hand: 0,
         }
     }
 
-    /// The function with this name, made when it is new; `None` when there are [`MAX_FUNCTIONS`] others.
+    /// The function with this name, made when it is new; `None` when there are [`MAX_FUNCTIONS`] others and none was found that could go.
     pub(super) fn named(&mut self, name: &[u8]) -> Option<u32> {
         if let Some(&key) = self.by_name.get(name) {
             return Some(key);
         }
         if self.all.len() == MAX_FUNCTIONS {
-            return None;
+            self.make_room()?;
         }
         let key = self.all.insert(Function {
             name: name.into(),
+            policy: self.policies.get(name).copied().unwrap_or_default(),
+            is_paused: self.paused.contains(name),
             ..Function::default()
         }) as u32;
         self.by_name.insert(name.into(), key);
         Some(key)
+    }
+
+    /// What holds for functions of these names, and for no others.
+    pub(super) fn govern(&mut self, policies: BTreeMap<Box<[u8]>, Policy>) {
+        for (_, function) in &mut self.all {
+            let policy = policies.get(&function.name);
+            function.policy = policy.copied().unwrap_or_default();
+        }
+        self.policies = policies;
+    }
+
+    /// Holds the function with this name, or no longer. Returns whether that is new.
+    pub(super) fn pause(&mut self, name: &[u8], is_paused: bool) -> bool {
+        if let Some(key) = self.find(name) {
+            self[key].is_paused = is_paused;
+        }
+        match is_paused {
+            true => self.paused.insert(name.into()),
+            false => self.paused.remove(name),
+        }
+    }
+
+    pub(super) fn paused(&self) -> &BTreeSet<Box<[u8]>> {
+        &self.paused
+    }
+
+    /// Forgets a function that nobody has to do with, the next one from where the last search ended.
+    fn make_room(&mut self) -> Option<()> {
+        for _ in 0..LOOKS {
+            let row = self.hand;
+            self.hand = (self.hand + 1) % MAX_FUNCTIONS as u32;
+            if self.row(row).is_some_and(Function::is_forgettable) {
+                let function = self.all.remove(row as usize);
+                self.by_name.remove(&function.name);
+                return Some(());
+            }
+        }
+        None
     }
 
     pub(super) fn find(&self, name: &[u8]) -> Option<u32> {

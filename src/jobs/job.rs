@@ -50,8 +50,12 @@ pub(super) struct Job {
     pub(super) background: bool,
     /// An operator has given it up while it ran.
     pub(super) cancelled: bool,
-    /// How often it was given to a worker.
-    pub(super) runs: u32,
+    /// It has run past its limit, and its process is being stopped for that.
+    pub(super) is_overdue: bool,
+    /// How often it was lost with its worker.
+    pub(super) lost: u16,
+    /// How often a worker has said that it has failed.
+    pub(super) failed: u16,
     pub(super) since: Time,
     pub(super) numerator: u64,
     pub(super) denominator: u64,
@@ -120,11 +124,16 @@ impl Jobs {
     /// Files a job under the next number, which is returned in the job.
     pub(super) fn insert(&mut self, mut job: Job) -> JobKey {
         job.number = self.numbers.next();
+        let key = self.place(job);
+        self.numbers.push(key);
+        key
+    }
+
+    fn place(&mut self, job: Job) -> JobKey {
         self.bytes += job.bytes();
         let hash =
             (!job.unique.is_empty()).then(|| hash_of(&self.hash, job.function, job.sameness()));
         let key = self.slots.insert(job) as JobKey;
-        self.numbers.push(key);
         if let Some(hash) = hash {
             let (slots, state) = (&self.slots, &self.hash);
             self.by_unique.insert_unique(hash, key, |&other| {
@@ -146,6 +155,14 @@ impl Jobs {
             self.by_unique.shrink_to(KEEP, |_| 0);
         }
         job
+    }
+
+    /// Files a job again under the number that it has, which is no other's.
+    pub(super) fn restore(&mut self, job: Job) -> JobKey {
+        let number = job.number;
+        let key = self.place(job);
+        self.numbers.restore(number, key);
+        key
     }
 
     pub(super) fn by_number(&self, number: u64) -> Option<JobKey> {

@@ -112,8 +112,8 @@ impl JobServer {
                     return;
                 };
                 let handle = Handle::new(&self.options.handle_prefix, job.number);
-                // the run that goes on is no retry; gearmand's third number says of a job that it is to be ignored
-                let retries = job.runs.saturating_sub(u32::from(job.is_running()));
+                // gearmand's third number says of a job that it is to be ignored
+                let retries = job.lost.saturating_add(job.failed);
                 let is_kept = u8::from(job.background);
                 out.extend_from_slice(handle.bytes());
                 out.extend_from_slice(format!("\t{retries}\t0\t{is_kept}\n").as_bytes());

@@ -24,6 +24,9 @@ pub struct FunctionLoad {
     pub running: u64,
     /// Connections that can do it.
     pub workers: u64,
+    /// An operator has it held: its jobs wait, and nobody is given one.
+    #[serde(default)]
+    pub paused: bool,
     /// Jobs that have ended since the daemon started.
     pub completed: u64,
     /// The seconds that those ran in all.
@@ -185,6 +188,7 @@ impl Function {
             queued: self.queued_by_priority(),
             running: self.running,
             workers: self.workers,
+            paused: self.is_paused,
             completed: self.completed,
             busy_seconds: self.busy.as_secs_f64(),
             busy_squares: self.busy_squares,

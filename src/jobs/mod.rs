@@ -7,28 +7,34 @@
 //! that SUBMIT_JOB_SCHED means; `work` is a job's way through a worker's hands;
 //! [`wake`] is who sleeps and who is woken; `text` and `listing` are what operators ask; `job`, `numbers`, `function` and [`conn`] are
 //! the tables; [`outbox`] is the output; [`load`] is
-//! the snapshot.
+//! the snapshot, [`view`] what is shown of single jobs. `policy` is what the operator says of jobs that do not end well, and `failed`
+//! where those that had their chances are kept.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod calendar;
 mod check;
 pub mod conn;
+mod failed;
 mod function;
 mod job;
 mod listing;
 pub mod load;
 mod numbers;
 pub mod outbox;
+mod policy;
 pub mod server;
 mod submit;
 mod text;
+pub mod view;
 mod waits;
 pub mod wake;
 mod work;
 
 pub use conn::{ConnId, MAX_ABILITIES, Reach};
+pub use failed::{MAX_FAILED, MAX_FAILED_BYTES, RetryError};
 pub use function::MAX_FUNCTIONS;
-pub use outbox::{Edge, Mark, Notice, Outbox};
+pub use outbox::{Edge, Mark, Notice, Outbox, Outcome};
+pub use policy::{MAX_RETRY_DELAY, Policy};
 pub use server::{JobServer, MAX_CLIENT_ID, MAX_FUNCTION, MAX_UNIQUE, Newcomers, Options, Peer};
 pub use submit::MAX_WAITING;

@@ -50,6 +50,15 @@ impl Numbers {
         }
     }
 
+    /// Gives a number back to a job that had it before.
+    pub(super) fn restore(&mut self, number: u64, job: JobKey) {
+        self.jobs += 1;
+        match number.checked_sub(self.first) {
+            Some(at) => self.recent[at as usize] = job,
+            None => drop(self.old.insert(number, job)),
+        }
+    }
+
     pub(super) fn find(&self, number: u64) -> Option<JobKey> {
         match number.checked_sub(self.first) {
             Some(at) => {
@@ -120,6 +129,14 @@ mod tests {
         }
         for job in (1000..100_000_u32).step_by(1000) {
             assert_eq!(numbers.find(7 + u64::from(job)), Some(job));
+        }
+        // one that has gone comes back, be it from before the range or in it
+        for gone in [7 + 1, 7 + 99_999] {
+            assert_eq!(numbers.find(gone), None);
+            numbers.restore(gone, 5);
+            assert_eq!(numbers.find(gone), Some(5));
+            numbers.remove(gone);
+            assert_eq!(numbers.find(gone), None);
         }
         assert!(numbers.recent.len() <= SLACK + 2 * numbers.jobs + 1);
         for job in (0..100_000).step_by(1000) {

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use serde::{Deserialize, Serialize};
+
 use super::conn::ConnId;
 use crate::proto::Response;
 use crate::proto::admin::Ending;
@@ -36,8 +38,37 @@ pub struct Mark {
 pub enum Edge {
     /// The worker is given the job.
     Began,
-    /// The worker has it no longer, however that came.
-    Ended,
+    /// The worker has it no longer.
+    Ended(Outcome),
+}
+
+/// How a job's time in a worker's hands ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// WORK_COMPLETE.
+    Complete,
+    /// WORK_FAIL.
+    Fail,
+    /// WORK_EXCEPTION.
+    Exception,
+    /// The worker was gone, or is.
+    Lost,
+    /// It had run past its limit.
+    Timeout,
+}
+
+impl Outcome {
+    /// In one word, as the index of a log has it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Outcome::Complete => "complete",
+            Outcome::Fail => "fail",
+            Outcome::Exception => "exception",
+            Outcome::Lost => "lost",
+            Outcome::Timeout => "timeout",
+        }
+    }
 }
 
 /// What the owner of the worker processes is told.
@@ -57,6 +88,35 @@ pub enum Notice {
     /// A job that a connection runs was cancelled. Old news once its worker has ended it, so see
     /// [`works_for_nobody`](super::JobServer::works_for_nobody).
     Cancelled(ConnId),
+    /// A job has run past its limit on a traced connection, which is given no more: its process is to be killed. Old news once the job
+    /// has ended after all, so see [`is_overdue`](super::JobServer::is_overdue).
+    Overdue {
+        /// The connection.
+        conn: ConnId,
+        /// The job's handle.
+        handle: Box<[u8]>,
+    },
+    /// A job was lost with its worker, and that counts. Comes before `Closed`, where the connection is gone.
+    Lost {
+        /// The connection of the worker.
+        conn: ConnId,
+        /// The job's handle.
+        handle: Box<[u8]>,
+        /// How often that has happened to it.
+        attempts: u32,
+        /// How often it may, 0 for no limit.
+        of: u32,
+        /// It was not to happen again: the job is set aside, and
+        /// [`tell_how_it_was_lost`](super::JobServer::tell_how_it_was_lost) can say more of it.
+        is_set_aside: bool,
+    },
+    /// A background job has failed, and has no retry left: it is set aside.
+    Failed {
+        /// The connection of the worker.
+        conn: ConnId,
+        /// The job's handle.
+        handle: Box<[u8]>,
+    },
     /// A connection is gone.
     Closed(ConnId),
     /// Somebody who may has asked the daemon to end.

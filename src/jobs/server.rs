@@ -9,11 +9,13 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 
 use super::conn::{Ability, ConnId, ConnKey, Conns, MAX_ABILITIES, Reach, Service, Ticket};
+use super::failed::Failed;
 use super::function::Functions;
 use super::job::{Job, JobKey, Jobs, Place};
 use super::outbox::{Notice, Outbox};
 use super::submit::{Start, Submission, TOO_MANY_FUNCTIONS};
 use super::text;
+use super::work::Loss;
 use crate::proto::{Frame, FrameError, Request, RequestError, Response};
 use crate::time::Time;
 
@@ -31,7 +33,8 @@ pub const MAX_CLIENT_ID: usize = 256;
 pub struct Options {
     /// The first part of every handle, `H:<host>`; what is longer than a handle has room for is cut off.
     pub handle_prefix: String,
-    /// A job that was given to this many workers which all vanished has failed; 0 is no limit.
+    /// A job that was given to this many workers which all vanished has failed, whatever [`Policy`](super::Policy) its function has; 0
+    /// leaves it to that.
     pub job_retries: u32,
     /// Whether every connection gets WORK_EXCEPTION, asked for or not.
     pub exceptions: bool,
@@ -113,6 +116,8 @@ pub struct JobServer {
     pub(super) deadlines: BTreeSet<(Time, u64)>,
     /// When jobs that wait for their time are due, by number.
     pub(super) later: BTreeSet<(Time, u64)>,
+    /// What is set aside.
+    pub(super) failed: Failed,
     /// NOOPs that are out, the oldest first: when they are late, and which.
     pub(super) tickets: VecDeque<(Time, ConnId, u64)>,
     /// Numbers the times that a worker went to sleep and the NOOPs, so that the latest can be told.
@@ -134,6 +139,7 @@ impl JobServer {
             jobs: Jobs::new(options.seed, options.first_number),
             deadlines: BTreeSet::new(),
             later: BTreeSet::new(),
+            failed: Failed::default(),
             tickets: VecDeque::new(),
             count: 0,
             is_ending: false,
@@ -214,9 +220,18 @@ impl JobServer {
             }
         }
         let held = std::mem::take(&mut self.conns[key].held);
+        // one that we have made go has not been taken down by its job
+        let service = self.conns[key].service;
+        let is_ours =
+            self.is_ending || matches!(service, Service::Quiesced { .. } | Service::Refused);
         // the oldest was at the head before, so it is put back last
         for &job in held.iter().rev() {
-            self.give_back(now, job);
+            let loss = match (self.jobs[job].is_overdue, is_ours) {
+                (true, _) => Loss::Overdue,
+                (false, true) => Loss::Drained,
+                (false, false) => Loss::Vanished,
+            };
+            self.give_back(now, job, loss);
         }
         self.forget_abilities(now, key);
         self.conns.remove(key);
@@ -505,13 +520,18 @@ impl JobServer {
 
     /// The job with this handle.
     pub(super) fn job(&self, handle: &[u8]) -> Option<JobKey> {
+        self.jobs.by_number(self.number(handle)?)
+    }
+
+    /// The number in a handle.
+    pub(super) fn number(&self, handle: &[u8]) -> Option<u64> {
         let rest = handle.strip_prefix(self.options.handle_prefix.as_bytes())?;
         let digits = rest.strip_prefix(b":")?;
         // clients compare handles as text: one that is spelled otherwise, and passed on so, would be no client's
         if digits.starts_with(b"0") {
             return None;
         }
-        self.jobs.by_number(number(digits)?)
+        number(digits)
     }
 
     pub(super) fn send(&mut self, key: ConnKey, response: &Response<'_>) {

@@ -34,7 +34,7 @@ pub(super) struct Submission<'a> {
 }
 
 /// Why a job is not taken: an ERROR's code and text.
-type Refusal = (&'static [u8], &'static [u8]);
+pub(super) type Refusal = (&'static [u8], &'static [u8]);
 
 /// So many submissions may wait for the result of one job.
 pub const MAX_WAITING: usize = 10_000;
@@ -123,18 +123,26 @@ impl JobServer {
             it.workload,
             it.reducer,
         );
-        let limit = self.functions[function]
+        self.check_room(&job)?;
+        self.functions[function].jobs += 1;
+        Ok((self.jobs.insert(job), true))
+    }
+
+    /// Whether the queue takes one more.
+    #[inline]
+    pub(super) fn check_room(&self, job: &Job) -> Result<(), Refusal> {
+        let function = &self.functions[job.function];
+        let limit = function
             .max_queue
-            .map_or(self.options.max_queue, |own| own[it.priority as usize]);
-        if limit > 0 && self.functions[function].jobs >= u64::from(limit) {
+            .map_or(self.options.max_queue, |own| own[job.priority as usize]);
+        if limit > 0 && function.jobs >= u64::from(limit) {
             return Err(QUEUE_FULL);
         }
         let most = self.options.max_queued_bytes;
         if most > 0 && self.jobs.bytes() + job.bytes() > most {
             return Err(NO_ROOM);
         }
-        self.functions[function].jobs += 1;
-        Ok((self.jobs.insert(job), true))
+        Ok(())
     }
 
     /// JOB_CREATED, and from now on the results.

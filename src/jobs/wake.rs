@@ -121,10 +121,10 @@ impl JobServer {
             Service::Open => {
                 self.conns[key].settled = true;
                 let has_work = !self.is_ending
-                    && self.conns[key]
-                        .abilities
-                        .iter()
-                        .any(|a| self.functions[a.function].queued() > 0);
+                    && self.conns[key].abilities.iter().any(|a| {
+                        let function = &self.functions[a.function];
+                        function.queued() > 0 && !function.is_paused
+                    });
                 self.join_sleepers(key);
                 if has_work {
                     self.call(now, key);
@@ -173,7 +173,10 @@ impl JobServer {
         loop {
             let it = &self.functions[function];
             let queued = it.queued();
-            if queued == 0 || it.expected >= queued.max(u64::from(self.options.wakeup)) {
+            if queued == 0
+                || it.is_paused
+                || it.expected >= queued.max(u64::from(self.options.wakeup))
+            {
                 return;
             }
             match it.sleepers.last_key_value() {

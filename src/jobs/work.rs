@@ -1,8 +1,9 @@
 //! What workers do with jobs: take one, report on it, end it, or vanish with it.
 
-use super::conn::{ConnKey, MAX_EXCEPTED, Service};
+use super::conn::{ConnId, ConnKey, MAX_EXCEPTED, Service};
+use super::failed::Why;
 use super::job::{Job, JobKey, Place};
-use super::outbox::{Edge, Mark, Notice};
+use super::outbox::{Edge, Mark, Notice, Outcome};
 use super::server::{Handle, JobServer};
 use crate::proto::{Grab, Priority, Response};
 use crate::time::Time;
@@ -13,6 +14,19 @@ const NO_SUCH_EXCEPTION: (&[u8], &[u8]) = (
     b"JOB_NOT_FOUND",
     b"An exception was received for a job that does not exist",
 );
+
+/// How a worker comes to have a job no longer without having ended it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Loss {
+    /// Its connection is gone.
+    Vanished,
+    /// Its connection is gone because we ended it: no fault of the job's.
+    Drained,
+    /// It ran past its limit in a process of ours, which is gone for that.
+    Overdue,
+    /// It has run past its limit, and its worker goes on with what nobody waits for.
+    Expired,
+}
 
 impl JobServer {
     /// A worker asks for a job.
@@ -55,7 +69,10 @@ impl JobServer {
         for priority in [Priority::High, Priority::Normal, Priority::Low] {
             for step in 0..count {
                 let at = (conn.turn + step) % count;
-                if let Some(job) = self.functions[conn.abilities[at].function].head(priority) {
+                let function = &self.functions[conn.abilities[at].function];
+                if let Some(job) = function.head(priority)
+                    && !function.is_paused
+                {
                     conn.turn = (at + 1) % count;
                     return Some(job);
                 }
@@ -76,6 +93,10 @@ impl JobServer {
             .iter()
             .find(|ability| ability.function == function)
             .and_then(|a| a.timeout);
+        let timeout = match (timeout, conn.limit) {
+            (Some(own), Some(limit)) => Some(own.min(limit)),
+            (own, limit) => own.or(limit),
+        };
         let deadline = timeout.map(|timeout| now + timeout);
         conn.held.push(job);
         conn.settled = false;
@@ -85,7 +106,6 @@ impl JobServer {
             since: now,
             deadline,
         };
-        it.runs += 1;
         if let Some(deadline) = deadline {
             self.deadlines.insert((deadline, it.number));
         }
@@ -159,7 +179,8 @@ impl JobServer {
             return self.error(key, NOT_FOUND.0, NOT_FOUND.1);
         };
         self.tell_clients(job, &Response::WorkComplete { handle, data });
-        self.finish(now, key, job);
+        self.finish(now, key, job, Outcome::Complete);
+        self.forget(job);
     }
 
     /// WORK_FAIL. Some libraries send it after WORK_EXCEPTION, which has ended the job already.
@@ -175,7 +196,8 @@ impl JobServer {
             return;
         };
         self.tell_clients(job, &Response::WorkFail { handle });
-        self.finish(now, key, job);
+        self.finish(now, key, job, Outcome::Fail);
+        self.has_failed(now, key, job, || Why::Failed);
     }
 
     /// WORK_EXCEPTION: a client that did not ask for exceptions is told of a failure.
@@ -197,44 +219,91 @@ impl JobServer {
             excepted.remove(0);
         }
         excepted.push(self.jobs[job].number);
-        self.finish(now, key, job);
+        self.finish(now, key, job, Outcome::Exception);
+        self.has_failed(now, key, job, || Why::exception(data));
     }
 
-    /// A running job has run too long: it counts as a run, and another worker gets it.
+    /// A running job has run too long. In a process of ours that one is to be killed, and until it is gone the job is not another's: two
+    /// would be at it. Of any other worker nothing can be done about it: it counts as a run, and another worker gets it.
     pub(super) fn expire(&mut self, now: Time, job: JobKey) {
         let Place::Worker { conn, .. } = self.jobs[job].place else {
             return;
         };
+        if self.conns[conn].traced {
+            return self.overdue(now, conn, job);
+        }
         let worker = &mut self.conns[conn];
         worker.held.retain(|&held| held != job);
         // nobody waits for its answer, but it is still at it, whatever it asked for meanwhile
         worker.settled = false;
-        self.give_back(now, job);
+        self.give_back(now, job, Loss::Expired);
         if self.jobs.is_queued(job) {
             let function = self.jobs[job].function;
             self.wake(now, function);
         }
     }
 
+    fn overdue(&mut self, now: Time, key: ConnKey, job: JobKey) {
+        let it = &mut self.jobs[job];
+        it.is_overdue = true;
+        if let Place::Worker { deadline, .. } = &mut it.place {
+            *deadline = None;
+        }
+        let conn = self.conns[key].id;
+        let handle = self.handle(job).bytes().into();
+        self.out.tell(Notice::Overdue { conn, handle });
+        self.quiesce(now, conn);
+    }
+
+    /// Whether one of these connections has a job past its limit. To be asked when [`Notice::Overdue`] is acted on.
+    pub fn is_overdue(&self, conns: &[ConnId]) -> bool {
+        let keys = conns.iter().filter_map(|&conn| self.conns.key(conn));
+        let mut held = keys.flat_map(|key| &self.conns[key].held);
+        held.any(|&job| self.jobs[job].is_overdue)
+    }
+
     /// A worker no longer has this job: back to the head of its lane, unless nobody wants it or it has taken too many with it.
     /// The caller has taken it from the worker, and wakes somebody.
-    pub(super) fn give_back(&mut self, now: Time, job: JobKey) {
-        self.leave_worker(job);
+    pub(super) fn give_back(&mut self, now: Time, job: JobKey, loss: Loss) {
+        let Place::Worker { conn: key, .. } = self.jobs[job].place else {
+            unreachable!("only a running job is given back");
+        };
+        self.leave_worker(
+            job,
+            match loss {
+                Loss::Vanished | Loss::Drained => Outcome::Lost,
+                Loss::Overdue | Loss::Expired => Outcome::Timeout,
+            },
+        );
         let it = &mut self.jobs[job];
         it.since = now;
-        let function = it.function;
-        let retries = self.options.job_retries;
-        if retries > 0 && it.runs >= retries {
-            let handle = Handle::new(&self.options.handle_prefix, it.number);
-            self.tell_clients(
-                job,
-                &Response::WorkFail {
-                    handle: handle.bytes(),
-                },
-            );
+        it.is_overdue = false;
+        it.lost = it.lost.saturating_add(u16::from(loss != Loss::Drained));
+        let (function, attempts) = (it.function, u32::from(it.lost));
+        if self.is_unwanted(job) {
             self.forget(job);
-        } else if self.is_unwanted(job) {
-            self.forget(job);
+            return;
+        }
+        let of = self.attempts(function);
+        let is_set_aside = loss != Loss::Drained && of > 0 && attempts >= of;
+        if loss != Loss::Drained {
+            self.out.tell(Notice::Lost {
+                conn: self.conns[key].id,
+                handle: self.handle(job).bytes().into(),
+                attempts,
+                of,
+                is_set_aside,
+            });
+        }
+        if is_set_aside {
+            let handle = self.handle(job);
+            let handle = handle.bytes();
+            self.tell_clients(job, &Response::WorkFail { handle });
+            let why = match loss {
+                Loss::Vanished | Loss::Drained => Why::Lost,
+                Loss::Overdue | Loss::Expired => Why::Overdue,
+            };
+            self.set_aside(now, key, job, why);
         } else {
             self.functions[function].push_front(&mut self.jobs, job);
         }
@@ -259,11 +328,12 @@ impl JobServer {
         self.forget(job);
     }
 
-    fn finish(&mut self, now: Time, key: ConnKey, job: JobKey) {
+    /// A worker has ended its job. What becomes of that is for the caller.
+    fn finish(&mut self, now: Time, key: ConnKey, job: JobKey, outcome: Outcome) {
         let Place::Worker { since, .. } = self.jobs[job].place else {
             unreachable!("only a running job is finished");
         };
-        self.leave_worker(job);
+        self.leave_worker(job, outcome);
         let conn = &mut self.conns[key];
         conn.held.retain(|&held| held != job);
         conn.jobs_done += 1;
@@ -275,16 +345,15 @@ impl JobServer {
         let took = now.since(since);
         function.busy += took;
         function.busy_squares += took.as_secs_f64() * took.as_secs_f64();
-        self.forget(job);
         if is_first {
             self.out.tell(Notice::Worked(id));
         }
     }
 
     /// The counters and the deadline of a running job that no longer runs.
-    fn leave_worker(&mut self, job: JobKey) {
+    fn leave_worker(&mut self, job: JobKey, outcome: Outcome) {
         if let Place::Worker { conn, .. } = self.jobs[job].place {
-            self.trace_job(conn, job, Edge::Ended);
+            self.trace_job(conn, job, Edge::Ended(outcome));
         }
         let it = &self.jobs[job];
         if let Place::Worker {
@@ -310,12 +379,16 @@ impl JobServer {
     }
 
     /// The end of a job that is in no lane and in no worker's hands.
-    fn forget(&mut self, job: JobKey) {
+    pub(super) fn forget(&mut self, job: JobKey) {
         let gone = self.jobs.remove(job);
         self.functions[gone.function].jobs -= 1;
         for client in gone.clients {
             self.conns[client].waits.remove(&job);
         }
+    }
+
+    pub(super) fn handle(&self, job: JobKey) -> Handle {
+        Handle::new(&self.options.handle_prefix, self.jobs[job].number)
     }
 
     /// Makes a running job nobody's: its end is heard by no one, and if its worker vanishes it is not given to another.
@@ -356,7 +429,9 @@ impl Job {
             place: Place::Later { due: now },
             background: false,
             cancelled: false,
-            runs: 0,
+            is_overdue: false,
+            lost: 0,
+            failed: 0,
             since: now,
             numerator: 0,
             denominator: 0,

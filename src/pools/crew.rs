@@ -316,6 +316,21 @@ impl Crew {
         }
     }
 
+    /// A job of its has run past its limit.
+    pub(super) fn overdue(&mut self, proc: ProcId, job: &str, turn: &mut Turn<'_>) {
+        let Some(member) = self.member(proc) else {
+            return;
+        };
+        member.cut(turn.now, turn.out);
+        let slot = member.slot;
+        let limit = match member.pool.timeout {
+            Some(limit) => format!("its timeout of {}", Seconds(limit)),
+            None => "its time limit".to_owned(),
+        };
+        let text = format!("job {job} has run past {limit}: its process is killed");
+        self.tell(Level::Warning, Some(slot), text, turn.out);
+    }
+
     pub(super) fn worked(&mut self, proc: ProcId) {
         if let Some(member) = self.member(proc) {
             member.jobs_done = member.jobs_done.max(1);

@@ -69,6 +69,14 @@ impl Change {
                 maybe(old.max_lifetime),
                 maybe(new.max_lifetime),
             ),
+            ("timeout", maybe(old.timeout), maybe(new.timeout)),
+            (
+                "attempts",
+                old.attempts.to_string(),
+                new.attempts.to_string(),
+            ),
+            ("retries", old.retries.to_string(), new.retries.to_string()),
+            ("retry_delay", time(old.retry_delay), time(new.retry_delay)),
             (
                 "start_timeout",
                 time(old.start_timeout),

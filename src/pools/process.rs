@@ -18,6 +18,9 @@ use crate::time::Time;
 /// How long after the signal the connections are closed.
 pub(super) const DISCONNECT_AFTER: Duration = Duration::from_millis(500);
 
+/// How long after the signal a process is killed whose job has run past its limit: a stuck one does not listen.
+pub(super) const OVERDUE_GRACE: Duration = Duration::from_secs(1);
+
 /// How long a process must live after it registered to count as healthy. One job done counts too, however short the life:
 /// workers that end after a single job are a known way to write them.
 pub(super) const HEALTHY_AFTER: Duration = Duration::from_secs(1);
@@ -43,6 +46,8 @@ pub(super) enum Why {
     NotRegistered,
     /// Its job was cancelled.
     Cancelled,
+    /// Its job has run past its limit.
+    Overdue,
     /// The daemon ends.
     ShutDown,
 }
@@ -60,6 +65,7 @@ impl Why {
             Why::MaxLifetime => "max_lifetime reached",
             Why::NotRegistered => "did not register",
             Why::Cancelled => "its job was cancelled",
+            Why::Overdue => "its job has run past its timeout",
             Why::ShutDown => "shutdown",
         }
     }
@@ -263,6 +269,35 @@ impl Process {
         if self.serves() || matches!(self.phase, Phase::Draining { .. }) {
             out.push(Action::Quiesce { proc: self.proc });
             self.stop(self.leaving().unwrap_or(why), now, out);
+        }
+    }
+
+    /// Its job has run past its limit: signals it, and kills it soon if that does not help. Its connections are not closed before, for
+    /// with them its job would go to another while it may still be at it.
+    pub(super) fn cut(&mut self, now: Time, out: &mut Vec<Action>) {
+        let soon = now + self.pool.stop_timeout.min(OVERDUE_GRACE);
+        match self.phase {
+            Phase::Killed { .. } => {}
+            // it has had its signal
+            Phase::Stopping { why, kill_at, .. } => {
+                self.phase = Phase::Stopping {
+                    why,
+                    disconnect_at: None,
+                    kill_at: kill_at.min(soon),
+                };
+            }
+            Phase::Starting | Phase::Running | Phase::Draining { .. } => {
+                out.push(Action::Quiesce { proc: self.proc });
+                self.stop(Why::Overdue, now, out);
+                if let Phase::Stopping {
+                    disconnect_at,
+                    kill_at,
+                    ..
+                } = &mut self.phase
+                {
+                    (*disconnect_at, *kill_at) = (None, soon);
+                }
+            }
         }
     }
 

@@ -135,6 +135,11 @@ impl Supervisor {
                     crew.cancelled(proc, turn);
                 }
             }
+            Event::Overdue { proc, job } => {
+                if let Some(crew) = at(crews, by_proc.get(&proc)) {
+                    crew.overdue(proc, &job, turn);
+                }
+            }
             Event::Worked { proc } => {
                 if let Some(crew) = at(crews, by_proc.get(&proc)) {
                     crew.worked(proc);

@@ -43,6 +43,13 @@ fn text(it: &PoolStatus, functions: &[&FunctionLoad]) -> String {
             "jobs wait"
         },
     );
+    if !it.paused.is_empty() {
+        let _ = writeln!(
+            out,
+            "{} held by hand: its jobs are given to nobody, and no process is started for them, until `gearpool resume`.",
+            it.paused.join(", ")
+        );
+    }
     match scale.service {
         Some(service) => {
             let _ = writeln!(

@@ -48,6 +48,11 @@ fn server(server: &ServerStatus, look: Look) -> String {
             out.push_str(&look.verbatim(&printable(line), "  ", Paint::Bad));
         }
     }
+    if server.failed_jobs > 0 {
+        let jobs = count(server.failed_jobs, "job is", "jobs are");
+        let text = format!("{jobs} set aside as failed: see \"gearpool jobs failed\"");
+        out.push_str(&look.sentence(&text, 0, Paint::Warn));
+    }
     if server.logs_dropped > 0 || server.logs_failing > 0 {
         let dropped = bytes(server.logs_dropped);
         let (text, paint) = match server.logs_failing {
@@ -89,6 +94,10 @@ fn functions(functions: &[FunctionLoad], look: Look) -> String {
     for function in functions {
         let queued: u64 = function.queued.iter().sum();
         let (workers, note) = match (queued, function.workers) {
+            _ if function.paused => {
+                let text = "held by hand until \"gearpool resume\"";
+                (Paint::Warn, text.to_owned())
+            }
             (0, 0) => (Paint::Dim, String::new()),
             (_, 0) => (Paint::Bad, "no worker can do this".to_owned()),
             _ => (Paint::Plain, String::new()),
@@ -188,6 +197,13 @@ fn headline(pool: &PoolStatus, look: Look) -> String {
     }
     if let Some(by_hand) = &view.by_hand {
         parts.push(Cell::new(printable(by_hand), Paint::Warn));
+    }
+    if !pool.paused.is_empty() {
+        let held = match pool.pool.functions.len() {
+            1 => "queue held by hand".to_owned(),
+            _ => format!("held by hand: {}", printable(&pool.paused.join(", "))),
+        };
+        parts.push(Cell::new(held, Paint::Warn));
     }
     if pool.queued > 0 {
         parts.push(Cell::plain(format!("{} queued", pool.queued)));

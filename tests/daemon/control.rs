@@ -132,6 +132,12 @@ fn without_a_daemon_each_command_says_so() {
         &["start", "f"],
         &["stop", "f"],
         &["restart", "f"],
+        &["pause", "f"],
+        &["resume", "f"],
+        &["jobs"],
+        &["jobs", "failed"],
+        &["jobs", "show", "H:x:1"],
+        &["jobs", "retry", "--all"],
         &["reload"],
     ] {
         let ended = home.run(words);

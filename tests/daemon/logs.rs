@@ -122,7 +122,7 @@ fn a_running_job_is_shown_and_the_last_words_of_a_killed_one_are_its_own() {
     until("the process to be stopped", || {
         events().last().unwrap().starts_with("exit by SIGTERM")
     });
-    let (begin, end) = (format!("begin {handle}"), format!("end {handle}"));
+    let (begin, end) = (format!("begin {handle}"), format!("end {handle} complete"));
     let events = events();
     assert_eq!(events[0], format!("start pid {pid}"));
     assert_eq!(events[1], begin);

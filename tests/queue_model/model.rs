@@ -33,7 +33,10 @@ pub(crate) struct Job {
     pub(crate) at: At,
     pub(crate) background: bool,
     pub(crate) is_cancelled: bool,
-    pub(crate) runs: u32,
+    /// It has run past the limit of its process.
+    pub(crate) is_overdue: bool,
+    pub(crate) lost: u32,
+    pub(crate) failed: u32,
     pub(crate) clients: Vec<usize>,
 }
 
@@ -46,6 +49,8 @@ pub(crate) struct Conn {
     /// Has asked for a job since the last one.
     pub(crate) is_settled: bool,
     pub(crate) is_told: bool,
+    /// It is a process's of ours, whose pool limits the seconds of a job.
+    pub(crate) limit: Option<u64>,
     pub(crate) excepted: Vec<u64>,
     /// Every job that it was given.
     pub(crate) given: Vec<u64>,
@@ -68,10 +73,20 @@ pub(crate) fn sameness<'a>(unique: &'a str, workload: &'a [u8]) -> &'a [u8] {
 /// A packet as the model thinks of it.
 pub(crate) type Packet = (usize, Kind, Vec<Vec<u8>>);
 
+/// What is said of a function's jobs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Policy {
+    pub(crate) attempts: u32,
+    pub(crate) retries: u32,
+    pub(crate) delay: Duration,
+}
+
 /// What the operator limits.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     pub(crate) retries: u32,
+    /// What the first function's pool says.
+    pub(crate) policy: Policy,
     pub(crate) max_queue: u32,
     pub(crate) max_queued_bytes: u64,
 }
@@ -85,6 +100,11 @@ pub(crate) struct Model {
     /// Which functions are listed.
     pub(crate) is_named: [bool; FUNCTIONS.len()],
     pub(crate) jobs: VecDeque<Job>,
+    /// What is set aside, the oldest first.
+    pub(crate) failed: Vec<Job>,
+    pub(crate) is_paused: [bool; FUNCTIONS.len()],
+    /// Connections whose process is to be killed.
+    pub(crate) overdue: Vec<usize>,
     pub(crate) peers: Vec<Conn>,
     pub(crate) next: u64,
     pub(crate) out: Vec<Packet>,
@@ -101,6 +121,9 @@ impl Model {
             own_limits: [None; FUNCTIONS.len()],
             is_named: [false; FUNCTIONS.len()],
             jobs: VecDeque::new(),
+            failed: Vec::new(),
+            is_paused: [false; FUNCTIONS.len()],
+            overdue: Vec::new(),
             peers: vec![Conn::default(); CONNS],
             next: 1,
             out: Vec::new(),
@@ -152,7 +175,9 @@ impl Model {
                 at: is_ahead.map_or(At::Waiting, At::Later),
                 background: false,
                 is_cancelled: false,
-                runs: 0,
+                is_overdue: false,
+                lost: 0,
+                failed: 0,
                 clients: Vec::new(),
             });
             self.next += 1;
@@ -224,7 +249,7 @@ impl Model {
             self.jobs
                 .iter()
                 .filter(can)
-                .filter(|job| job.at == At::Waiting)
+                .filter(|job| job.at == At::Waiting && !self.is_paused[job.function])
         };
         let Some(best) = waiting().map(|job| job.priority).min() else {
             return Vec::new();
@@ -260,10 +285,14 @@ impl Model {
         (peer.is_settled, peer.is_asleep) = (false, false);
         let now = self.now;
         let abilities = self.peers[worker].abilities.clone();
+        let pools = self.peers[worker].limit;
         let job = self.job(number).expect("a candidate");
         let limit = abilities.iter().find(|it| it.0 == job.function);
         let limit = limit.map_or(0, |it| it.1);
-        job.runs += 1;
+        let limit = match (limit, pools) {
+            (0, pools) => pools.unwrap_or(0),
+            (own, pools) => pools.map_or(own, |pools| own.min(pools)),
+        };
         job.at = At::Worker(
             worker,
             (limit > 0).then(|| now + Duration::from_secs(limit)),
@@ -348,20 +377,71 @@ impl Model {
     }
 
     /// A job whose worker no longer has it: before all others, unless it is over.
-    pub(crate) fn give_back(&mut self, number: u64) {
+    pub(crate) fn give_back(&mut self, number: u64, counts: bool) {
         let at = self.jobs.iter().position(|job| job.number == number);
         let at = at.expect("a job that a worker had");
-        let job = &self.jobs[at];
-        if self.limits.retries > 0 && job.runs >= self.limits.retries {
+        let attempts = match (self.limits.retries, self.jobs[at].function) {
+            (0, 0) => self.limits.policy.attempts,
+            (retries, _) => retries,
+        };
+        let job = &mut self.jobs[at];
+        job.is_overdue = false;
+        job.lost += u32::from(counts);
+        if job.clients.is_empty() && !job.background {
+            self.remove(at);
+        } else if counts && attempts > 0 && job.lost >= attempts {
             let job = self.remove(at).expect("it is there");
             self.tell_end(&job, Kind::WorkFail, None);
-        } else if job.clients.is_empty() && !job.background {
-            self.remove(at);
+            self.failed.push(job);
         } else {
             let mut job = self.jobs.remove(at).expect("it is there");
             job.at = At::Waiting;
             self.jobs.push_front(job);
         }
+    }
+
+    /// What becomes of a job that a worker has failed at, and that is in the queue no longer.
+    pub(crate) fn has_failed(&mut self, mut job: Job) {
+        let Policy { retries, delay, .. } = self.limits.policy;
+        if job.function != 0 || retries == 0 || !job.background {
+            return;
+        }
+        job.clients.clear();
+        job.failed += 1;
+        job.progress = 0;
+        job.is_overdue = false;
+        if job.failed > retries {
+            return self.failed.push(job);
+        }
+        job.at = match delay * 2u32.pow(job.failed - 1) {
+            Duration::ZERO => At::Waiting,
+            wait => At::Later(self.now + wait),
+        };
+        self.jobs.push_back(job);
+    }
+
+    /// The operator has a job that is set aside done again. Returns whether it is.
+    pub(crate) fn retry(&mut self, at: usize) -> bool {
+        let old = &self.failed[at];
+        let same = sameness(&old.unique, &old.workload);
+        let is_same = |job: &Job| {
+            !old.unique.is_empty()
+                && !job.unique.is_empty()
+                && job.function == old.function
+                && sameness(&job.unique, &job.workload) == same
+        };
+        self.is_named[old.function] = true;
+        let bytes = old.unique.len() + old.reducer.map_or(0, str::len) + old.workload.len();
+        let has_no_room = self.refusal(old.function, old.priority, bytes).is_some();
+        if self.jobs.iter().any(is_same) || has_no_room {
+            return false;
+        }
+        let mut job = self.failed.remove(at);
+        (job.lost, job.failed, job.progress) = (0, 0, 0);
+        (job.background, job.at) = (true, At::Waiting);
+        job.clients.clear();
+        self.jobs.push_back(job);
+        true
     }
 
     pub(crate) fn close(&mut self, who: usize) {
@@ -378,8 +458,10 @@ impl Model {
         let given = std::mem::take(&mut self.peers[who].given);
         for number in given.iter().rev().filter(|number| held.contains(number)) {
             // a job that was lost and given to the same worker again is in its list twice
-            if self.job(*number).is_some_and(|job| job.at != At::Waiting) {
-                self.give_back(*number);
+            let is_drained = self.peers[who].is_quiesced;
+            if let Some(job) = self.job(*number).filter(|job| job.at != At::Waiting) {
+                let counts = job.is_overdue || !is_drained;
+                self.give_back(*number, counts);
             }
         }
         self.peers[who] = Conn::default();
@@ -400,8 +482,19 @@ impl Model {
             .collect();
         late.sort_unstable();
         for (_, number, worker) in late {
-            self.peers[worker].is_settled = false;
-            self.give_back(number);
+            let peer = &mut self.peers[worker];
+            if peer.limit.is_some() {
+                // its process is killed first
+                if !peer.is_quiesced {
+                    (peer.is_quiesced, peer.is_told) = (true, false);
+                }
+                self.overdue.push(worker);
+                let job = self.job(number).expect("it is late");
+                (job.at, job.is_overdue) = (At::Worker(worker, None), true);
+                continue;
+            }
+            peer.is_settled = false;
+            self.give_back(number, true);
         }
         let mut due: Vec<(Time, u64)> = self
             .jobs

@@ -25,6 +25,8 @@ const UNIQUES: [&str; 6] = ["", "", "", "u", "v", "-"];
 pub(crate) enum ClientDeed {
     Connects,
     Submits,
+    /// Half-closes its connection, and reads on.
+    StopsSending,
     Leaves,
 }
 
@@ -32,6 +34,8 @@ pub(crate) enum ClientDeed {
 #[derive(Default)]
 pub(crate) struct Client {
     conn: Option<ConnId>,
+    /// It has half-closed its connection.
+    is_silent: bool,
     /// Submissions whose JOB_CREATED has not come.
     asked: VecDeque<Mode>,
     /// How often it waits for the end of a job.
@@ -46,12 +50,15 @@ impl World {
         match (deed, conn) {
             (ClientDeed::Connects, _) => {
                 let conn = self.connect(Owner::Client(at));
+                // what it has half-closed it may still hear of, and does not care
+                self.clients[at] = Client::default();
                 self.clients[at].conn = Some(conn);
                 if self.random.percent(30) {
                     let option = b"exceptions";
                     self.say(conn, &[Request::OptionReq { option }]);
                 }
             }
+            (ClientDeed::Submits, Some(_)) if self.clients[at].is_silent => {}
             (ClientDeed::Submits, Some(conn)) => {
                 let count = 1 + self.random.below(8);
                 let function = *self.random.any(&FUNCTIONS);
@@ -64,7 +71,12 @@ impl World {
                 self.clients[at] = Client::default();
                 self.hang_up(conn);
             }
-            (ClientDeed::Submits | ClientDeed::Leaves, None) => {}
+            (ClientDeed::StopsSending, Some(conn)) => {
+                trace!(self, "client {at} stops sending");
+                self.clients[at].is_silent = true;
+                self.half_close(conn);
+            }
+            (ClientDeed::Submits | ClientDeed::StopsSending | ClientDeed::Leaves, None) => {}
         }
     }
 
@@ -145,6 +157,22 @@ impl World {
         }
     }
 
+    /// The server has closed the connection: only to somebody who sends no more, and not before all of it is answered.
+    pub(crate) fn client_is_closed(&mut self, at: usize, conn: ConnId) {
+        if self.clients[at].conn != Some(conn) {
+            return;
+        }
+        let client = std::mem::take(&mut self.clients[at]);
+        assert!(
+            client.is_silent,
+            "the server closes a connection that client {at} uses"
+        );
+        assert!(
+            client.asked.is_empty() && client.wrongs == 0,
+            "client {at} has half-closed its connection and is not answered"
+        );
+    }
+
     /// Everybody who is still there has heard of everything.
     pub(crate) fn check_clients(&self) {
         for (at, client) in self.clients.iter().enumerate() {
@@ -188,6 +216,37 @@ impl World {
         pool
     }
 
+    /// What the file says of jobs that do not end well.
+    fn make_strict(&mut self, mut pool: Pool) -> Pool {
+        let random = &mut self.strict;
+        let limit = random.millis(800, 3000);
+        pool.timeout = random.percent(40).then_some(limit);
+        pool.attempts = *random.any(&[0, 2, 3, 3]);
+        pool.retries = *random.any(&[0, 0, 1, 3]);
+        pool.retry_delay = *random.any(&[Duration::ZERO, Duration::from_millis(200)]);
+        pool
+    }
+
+    /// Holds the queue of a function, or lets it go.
+    pub(crate) fn hold(&mut self) {
+        let function = *self.strict.any(&FUNCTIONS);
+        if self.held.remove(function) {
+            assert!(self.server.resume(self.now, function.as_bytes()));
+        } else {
+            self.held.insert(function);
+            assert!(self.server.pause(function.as_bytes()));
+        }
+        self.deliver();
+    }
+
+    /// Lets all queues go.
+    pub(crate) fn resume_all(&mut self) {
+        for function in std::mem::take(&mut self.held) {
+            assert!(self.server.resume(self.now, function.as_bytes()));
+            self.deliver();
+        }
+    }
+
     pub(crate) fn reload(&mut self) {
         let mut pools = Vec::new();
         for name in NAMES {
@@ -203,6 +262,8 @@ impl World {
                 }),
                 _ => Arc::new(self.any_pool(name)),
             };
+            let pool = Arc::unwrap_or_clone(pool);
+            let pool = Arc::new(self.make_strict(pool));
             pools.push(pool);
         }
         let capped = self.random.percent(30);
@@ -256,7 +317,10 @@ impl World {
             let shared = (name == "b" || name == "c") && self.random.percent(50);
             let function = if shared { "shared" } else { name };
             let at = self.random.below(self.clients.len() as u64) as usize;
-            if let Some(conn) = self.clients[at].conn {
+            if let Some(conn) = self.clients[at]
+                .conn
+                .filter(|_| !self.clients[at].is_silent)
+            {
                 for _ in 0..=self.random.below(2) {
                     self.submit(at, conn, function);
                 }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use gearpool::jobs::Policy;
+
 /// A job, by its handle.
 #[derive(Debug, Default)]
 pub(crate) struct Entry {
@@ -11,6 +13,12 @@ pub(crate) struct Entry {
     foreground: u32,
     /// How often it was given to a worker.
     runs: u32,
+    /// How often it was lost with its worker, and that counts.
+    lost: u32,
+    /// How often its worker has said that it failed, and it was tried again or set aside for that.
+    failed: u32,
+    /// It has taken too many with it.
+    set_aside: bool,
     /// Its worker ended it, and the server took that for its end.
     ended: bool,
     /// The operator ended it, and whatever its worker does with it is of no interest.
@@ -20,7 +28,7 @@ pub(crate) struct Entry {
 /// Every job that there ever was.
 pub(crate) struct Ledger {
     jobs: BTreeMap<Vec<u8>, Entry>,
-    /// `job_retries`, 0 for no limit.
+    /// `job_retries`, 0 where the function's policy holds.
     retries: u32,
     ended: u64,
     cancelled: u64,
@@ -50,19 +58,42 @@ impl Ledger {
 
     /// JOB_ASSIGN is on its way.
     pub(crate) fn assigned(&mut self, handle: &[u8]) {
-        let retries = self.retries;
         let entry = self.entry(handle);
         assert!(
-            !entry.ended && !entry.cancelled,
+            !entry.ended && !entry.cancelled && !entry.set_aside,
             "{} is given out again",
             text(handle)
         );
         entry.runs += 1;
-        assert!(
-            retries == 0 || entry.runs <= retries,
-            "{} is tried once too often",
+    }
+
+    /// It was lost with its worker, as the server counts.
+    pub(crate) fn lost(&mut self, handle: &[u8], policy: Policy, told: (u32, u32, bool)) {
+        let most = match self.retries {
+            0 => policy.attempts,
+            retries => retries,
+        };
+        let entry = self.entry(handle);
+        assert!(!entry.ended && !entry.set_aside, "{}", text(handle));
+        entry.lost += 1;
+        entry.set_aside = most > 0 && entry.lost >= most;
+        assert_eq!(
+            told,
+            (entry.lost, most, entry.set_aside),
+            "{}",
             text(handle)
         );
+        assert!(entry.lost <= entry.runs, "{}", text(handle));
+    }
+
+    /// The worker that has it has failed at it.
+    pub(crate) fn failed(&mut self, handle: &[u8], policy: Policy) {
+        let entry = self.entry(handle);
+        if entry.background && !entry.cancelled && entry.failed < policy.retries {
+            entry.failed += 1;
+            return;
+        }
+        self.ended(handle);
     }
 
     /// The worker that has it ends it.
@@ -100,13 +131,23 @@ impl Ledger {
     /// Nothing is under way any more: every background job has ended, by its worker or because it has taken too many with it.
     pub(crate) fn check_settled(&self) {
         for (handle, entry) in &self.jobs {
-            let given_up = self.retries > 0 && entry.runs >= self.retries;
             assert!(
-                !entry.background || entry.ended || entry.cancelled || given_up,
+                !entry.background || entry.ended || entry.cancelled || entry.set_aside,
                 "{} was acknowledged and is lost: {entry:?}",
                 text(handle)
             );
         }
+    }
+
+    pub(crate) fn count_set_aside(&self) -> u64 {
+        self.jobs.values().filter(|entry| entry.set_aside).count() as u64
+    }
+
+    pub(crate) fn count_retried(&self) -> u64 {
+        self.jobs
+            .values()
+            .map(|entry| u64::from(entry.failed))
+            .sum()
     }
 
     pub(crate) fn count_ended(&self) -> u64 {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gearpool::config::Pool;
-use gearpool::jobs::{ConnId, Notice};
+use gearpool::jobs::{ConnId, Notice, Policy};
 use gearpool::pools::{
     Action, Event, ExitStatus, PoolLoad, ProcId, ProcLoad, Slot, Stop, Supervisor,
 };
@@ -130,6 +130,7 @@ impl World {
                     (self.file, self.caps) = (file, caps);
                     let event = Event::Configured(self.file.clone(), caps);
                     self.manager.events.push_back(event);
+                    self.govern();
                     self.manager.sample_soon(self.now);
                 }
             }
@@ -151,6 +152,7 @@ impl World {
             match event {
                 Event::Parked { proc } if !self.is_parked(proc) => continue,
                 Event::Cancelled { proc } if !self.works_for_nobody(proc) => continue,
+                Event::Overdue { proc, .. } if !self.is_overdue(proc) => continue,
                 _ => {}
             }
             if let Event::Sampled(_) | Event::Tick = event {
@@ -162,6 +164,11 @@ impl World {
                 _ => None,
             };
             match &event {
+                Event::Overdue { proc, .. } => {
+                    if let Some(it) = self.procs.get_mut(proc) {
+                        it.is_cut = true;
+                    }
+                }
                 Event::Exited { proc, .. } | Event::SpawnFailed { proc, .. } => {
                     assert!(self.procs.remove(proc).is_some(), "{proc:?} ends twice");
                 }
@@ -293,6 +300,15 @@ impl World {
                     self.manager.events.push_back(Event::Cancelled { proc });
                 }
             }
+            Notice::Overdue { conn, handle } => {
+                self.adopt(std::mem::take(registered));
+                if let Some(proc) = self.manager.crew.owner(conn) {
+                    let job = String::from_utf8_lossy(&handle).into_owned();
+                    self.manager.events.push_back(Event::Overdue { proc, job });
+                }
+            }
+            // told to the log and to those jobs
+            Notice::Lost { .. } | Notice::Failed { .. } => {}
             // nobody ends the daemon by text here
             Notice::ShutDown(_) => {}
             Notice::Closed(conn) => {
@@ -315,6 +331,45 @@ impl World {
             let mut conns = member.conns.iter();
             member.service != MemberService::Open && conns.all(|&conn| self.server.is_parked(conn))
         })
+    }
+
+    /// What the file says of jobs, to the server.
+    fn govern(&mut self) {
+        self.policies.clear();
+        for pool in &self.file {
+            let policy = Policy {
+                attempts: pool.attempts,
+                retries: pool.retries,
+                retry_delay: pool.retry_delay,
+            };
+            for function in &pool.functions {
+                self.policies.entry(function.clone()).or_insert(policy);
+            }
+        }
+        let policies = self
+            .policies
+            .iter()
+            .map(|(name, policy)| (name.as_str(), *policy));
+        self.server.govern(policies);
+        for (_, member) in self.manager.crew.iter() {
+            for &conn in &member.conns {
+                let limit = limit_of(&self.file, &member.pool);
+                self.server.limit(conn, limit);
+            }
+        }
+    }
+
+    fn is_overdue(&mut self, proc: ProcId) -> bool {
+        let Some(member) = self.manager.crew.get(proc) else {
+            return false;
+        };
+        let (conns, is_open) = (member.conns.clone(), member.service == MemberService::Open);
+        let is_so = self.server.is_overdue(&conns);
+        for &conn in conns.iter().filter(|_| !is_so && is_open) {
+            self.server.unquiesce(self.now, conn);
+        }
+        self.deliver();
+        is_so
     }
 
     /// Whether a process runs cancelled jobs only; then it is given no others.
@@ -366,6 +421,10 @@ impl World {
         };
         if self.manager.crew.owner(conn).is_none() {
             let service = self.manager.crew.adopt(proc, conn);
+            let pool = self.manager.crew.get(proc).map(|it| Arc::clone(&it.pool));
+            let limit = pool.and_then(|pool| limit_of(&self.file, &pool));
+            self.server.trace(conn);
+            self.server.limit(conn, limit);
             if service != MemberService::Open {
                 self.manager.quiesced.insert(conn);
             }
@@ -403,12 +462,15 @@ impl World {
             };
             let its = pool.functions.iter();
             for function in its.filter_map(|name| functions.get(name.as_str())) {
-                load.queued += function.queued.iter().sum::<u64>();
+                let queued = match function.paused {
+                    true => 0,
+                    false => function.queued.iter().sum::<u64>(),
+                };
+                load.queued += queued;
                 load.completed += function.completed;
                 load.busy_seconds += function.busy_seconds;
                 load.busy_squares += function.busy_squares;
-                load.arrived +=
-                    function.completed + function.running + function.queued.iter().sum::<u64>();
+                load.arrived += function.completed + function.running + queued;
                 load.oldest_wait = load.oldest_wait.max(function.oldest_wait);
             }
             loads.push(load);
@@ -435,4 +497,10 @@ impl World {
         loads.sort_by(|a, b| a.pool.cmp(&b.pool));
         self.manager.events.push_back(Event::Sampled(loads));
     }
+}
+
+/// What a pool says now, or said last.
+fn limit_of(file: &[Arc<Pool>], was: &Arc<Pool>) -> Option<Duration> {
+    let is = file.iter().find(|pool| pool.name == was.name);
+    is.unwrap_or(was).timeout
 }

@@ -49,6 +49,8 @@ pub(crate) struct Proc {
     /// Why it was signalled.
     signalled: Option<Cause>,
     conns: Vec<ConnId>,
+    /// It is killed because a job of its has run past its limit.
+    pub(crate) is_cut: bool,
     /// The shortest `stop_timeout` that may be meant for it.
     pub(crate) least_stop_timeout: Duration,
 }
@@ -139,6 +141,7 @@ impl World {
             flag_is_set: false,
             signalled: None,
             conns: Vec::new(),
+            is_cut: false,
             least_stop_timeout: pool.stop_timeout,
         };
         self.procs.insert(proc, made);
@@ -297,6 +300,11 @@ impl World {
             ) => {
                 assert_eq!(doing, Doing::Asking, "a job that was not asked for");
                 self.workers.get_mut(&conn).expect("a worker").handle = handle.to_vec();
+                if self.is_poisoned && self.faults && handle.ends_with(b"5") {
+                    let after = self.strict.millis(1, 50);
+                    let deed = ProcDeed::Dies(ExitStatus::Signal(11));
+                    self.later(after, Happening::Proc(proc, deed));
+                }
                 if self.fault(2) {
                     return self.go_on(conn, Doing::Hung, None);
                 }
@@ -500,7 +508,8 @@ impl World {
 
     /// No stopping signal for a process that holds a job, unless its deadline has passed.
     pub(crate) fn check_may_stop(&self, proc: ProcId) {
-        let Some(it) = self.procs.get(&proc).filter(|it| it.is_alive) else {
+        let lives = |it: &&Proc| it.is_alive && !it.is_cut;
+        let Some(it) = self.procs.get(&proc).filter(lives) else {
             return;
         };
         let Some(conn) = self.job_of(proc) else {

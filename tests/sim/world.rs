@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gearpool::config::Pool;
-use gearpool::jobs::{ConnId, JobServer, MAX_UNIQUE, Newcomers, Options, Peer};
+use gearpool::jobs::{ConnId, JobServer, MAX_UNIQUE, Newcomers, Notice, Options, Peer, Policy};
 use gearpool::pools::{Caps, Event, ExitStatus, ProcId, Stop};
 use gearpool::proto::{Decoded, Frame, Kind, Mode, Request, Response, decode};
 use gearpool::time::Time;
@@ -50,6 +50,8 @@ pub(crate) enum Happening {
     Operator,
     /// The operator cancels a job.
     Cancel,
+    /// The operator holds the queue of a function, or lets it go.
+    Hold,
     /// Orders that reach the manager together.
     Orders(Vec<Event>),
 }
@@ -73,12 +75,22 @@ pub(crate) struct Stream {
     peer_has: Vec<u8>,
     pub(crate) is_served: bool,
     pub(crate) is_held: bool,
+    /// The peer has closed its half, and reads on.
+    is_half_closed: bool,
 }
 
 pub(crate) struct World {
     pub(crate) random: Random,
     /// Of its own, so that a seed means the same world whether jobs are cancelled or not, up to the first that is.
     pub(crate) cancels: Random,
+    /// Likewise of what is said of jobs that do not end well.
+    pub(crate) strict: Random,
+    /// What is in force of that, by function.
+    pub(crate) policies: BTreeMap<String, Policy>,
+    pub(crate) held: BTreeSet<&'static str>,
+    /// Jobs that have run past their limit, by handle.
+    pub(crate) overdue: BTreeSet<Vec<u8>>,
+    pub(crate) overdues: u64,
     pub(crate) now: Time,
     line: BTreeMap<(Time, u64), Happening>,
     number: u64,
@@ -99,6 +111,8 @@ pub(crate) struct World {
     pub(crate) is_traced: bool,
     /// Peers do also what no library does. Other seeds play as they did when those with a name were found.
     pub(crate) is_wild: bool,
+    /// Some jobs kill whatever process they are given to.
+    pub(crate) is_poisoned: bool,
     pub(crate) steps: u64,
 }
 
@@ -117,6 +131,11 @@ impl World {
             manager: Manager::new(random.next()),
             random,
             cancels: Random::new(!seed),
+            strict: Random::new(seed ^ 0x5eed),
+            policies: BTreeMap::new(),
+            held: BTreeSet::new(),
+            overdue: BTreeSet::new(),
+            overdues: 0,
             now: Time::ZERO,
             line: BTreeMap::new(),
             number: 0,
@@ -133,6 +152,7 @@ impl World {
             is_finished: false,
             is_traced,
             is_wild: matches!(seed % 5, 0 | 2),
+            is_poisoned: seed % 7 == 3,
             steps: 0,
         }
     }
@@ -193,16 +213,14 @@ impl World {
     fn happen(&mut self, happening: Happening) {
         match happening {
             Happening::Up(conn, bytes) => self.server_reads(conn, &bytes),
-            Happening::UpEnd(conn) => self.server_loses(conn),
+            Happening::UpEnd(conn) => match self.streams.get(&conn) {
+                // what it is to be told is sent before its connection is closed
+                Some(stream) if stream.is_half_closed && stream.is_held => self.server_closes(conn),
+                _ => self.server_loses(conn),
+            },
             Happening::Down(conn, bytes) => self.peer_reads(conn, &bytes),
             Happening::DownEnd(conn) => self.peer_loses(conn),
-            Happening::ServerCloses(conn) => {
-                self.server_loses(conn);
-                if let Some(stream) = self.streams.get(&conn) {
-                    let at = stream.down_at.max(self.now + Duration::from_micros(300));
-                    self.at(at, Happening::DownEnd(conn));
-                }
-            }
+            Happening::ServerCloses(conn) => self.server_closes(conn),
             Happening::ManagerWakes => self.manage(),
             Happening::Reaped(proc, status) => self.reaped(proc, status),
             Happening::Proc(proc, deed) => self.proc_does(proc, deed),
@@ -210,6 +228,7 @@ impl World {
             Happening::Client(client, deed) => self.client_does(client, deed),
             Happening::Operator => self.operate(),
             Happening::Cancel => self.cancel(),
+            Happening::Hold => self.hold(),
             Happening::Orders(orders) => {
                 for order in orders {
                     self.tidings(Tidings::Order(order));
@@ -247,6 +266,7 @@ impl World {
             peer_has: Vec::new(),
             is_served: true,
             is_held: true,
+            is_half_closed: false,
         };
         self.streams.insert(conn, stream);
         conn
@@ -272,6 +292,16 @@ impl World {
         let latency = self.latency();
         let stream = self.streams.get_mut(&conn).expect("a connection");
         if std::mem::replace(&mut stream.is_held, false) {
+            let at = stream.up_at.max(self.now + latency);
+            self.at(at, Happening::UpEnd(conn));
+        }
+    }
+
+    /// A peer will not send any more, and reads on.
+    pub(crate) fn half_close(&mut self, conn: ConnId) {
+        let latency = self.latency();
+        let stream = self.streams.get_mut(&conn).expect("a connection");
+        if !std::mem::replace(&mut stream.is_half_closed, true) {
             let at = stream.up_at.max(self.now + latency);
             self.at(at, Happening::UpEnd(conn));
         }
@@ -328,8 +358,13 @@ impl World {
             | Request::WorkFail { handle }
             | Request::WorkException { handle, .. } => {
                 let load = self.server.worker_load(conn).expect("it is served");
-                if load.jobs.iter().any(|job| job.handle.as_bytes() == handle) {
-                    self.ledger.ended(handle);
+                let mut jobs = load.jobs.iter();
+                if let Some(job) = jobs.find(|job| job.handle.as_bytes() == handle) {
+                    self.overdue.remove(handle);
+                    match request {
+                        Request::WorkComplete { .. } => self.ledger.ended(handle),
+                        _ => self.ledger.failed(handle, self.policy(&job.function)),
+                    }
                 }
             }
             Request::SubmitJob { mode, unique, .. } if unique.len() <= MAX_UNIQUE => {
@@ -357,6 +392,14 @@ impl World {
         }
         assert_eq!(created.len(), 1, "a submission has one answer");
         self.ledger.created(&created[0], mode == Mode::Background);
+    }
+
+    fn server_closes(&mut self, conn: ConnId) {
+        self.server_loses(conn);
+        if let Some(stream) = self.streams.get(&conn) {
+            let at = stream.down_at.max(self.now + Duration::from_micros(300));
+            self.at(at, Happening::DownEnd(conn));
+        }
     }
 
     fn server_loses(&mut self, conn: ConnId) {
@@ -392,6 +435,9 @@ impl World {
         let notices = out.notices().to_vec();
         let demand = out.demand();
         out.clear();
+        for notice in &notices {
+            self.keep_books(notice);
+        }
         self.server.assert_invariants();
         let mut is_assigned = false;
         for (conn, bytes) in sends {
@@ -401,11 +447,19 @@ impl World {
                     "{conn:?} is told {}",
                     words(|out| response.encode(out))
                 );
-                if let Response::JobAssign { handle, .. }
-                | Response::JobAssignUniq { handle, .. }
-                | Response::JobAssignAll { handle, .. } = response
+                if let Response::JobAssign {
+                    handle, function, ..
+                }
+                | Response::JobAssignUniq {
+                    handle, function, ..
+                }
+                | Response::JobAssignAll {
+                    handle, function, ..
+                } = response
                 {
                     is_assigned = true;
+                    let function = String::from_utf8_lossy(function);
+                    assert!(!self.held.contains(&*function), "{function} is held");
                     self.ledger.assigned(handle);
                     assert!(
                         self.manager.may_be_given_a_job(conn),
@@ -435,6 +489,44 @@ impl World {
         }
         if demand {
             self.demand();
+        }
+    }
+
+    /// What holds for jobs of a function.
+    pub(crate) fn policy(&self, function: &str) -> Policy {
+        self.policies.get(function).copied().unwrap_or_default()
+    }
+
+    /// Compares what the server says of jobs that do not end well with what has happened.
+    fn keep_books(&mut self, notice: &Notice) {
+        match notice {
+            Notice::Overdue { handle, .. } => {
+                assert!(self.overdue.insert(handle.to_vec()), "it is told twice");
+                self.overdues += 1;
+            }
+            Notice::Lost {
+                conn,
+                handle,
+                attempts,
+                of,
+                is_set_aside,
+            } => {
+                let is_overdue = self.overdue.remove(&**handle);
+                assert!(
+                    is_overdue || self.manager.may_be_given_a_job(*conn),
+                    "that {} was lost is our doing, and it counts",
+                    text(handle)
+                );
+                let function = self
+                    .server
+                    .show(self.now, handle)
+                    .expect("it is there")
+                    .function;
+                let policy = self.policy(&function);
+                let told = (*attempts, *of, *is_set_aside);
+                self.ledger.lost(handle, policy, told);
+            }
+            _ => {}
         }
     }
 
@@ -476,7 +568,7 @@ impl World {
         if std::mem::replace(&mut stream.is_held, false) {
             match stream.owner {
                 Owner::Proc(_) => self.worker_is_cut_off(conn),
-                Owner::Client(_) => panic!("the server closes a client's connection"),
+                Owner::Client(client) => self.client_is_closed(client, conn),
             }
         }
         self.forget_if_over(conn);

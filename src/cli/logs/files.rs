@@ -48,6 +48,14 @@ pub(super) enum Packing {
 }
 
 impl Generation {
+    /// How many bytes of text there are now, where that can be told without reading them.
+    pub(super) fn size(&self) -> io::Result<Option<u64>> {
+        match self.packing {
+            Packing::Plain => Ok(Some(self.file.metadata()?.len())),
+            Packing::Gzip => Ok(None),
+        }
+    }
+
     /// What was written, from its first byte.
     pub(super) fn text(&self) -> Box<dyn Read + '_> {
         match self.packing {

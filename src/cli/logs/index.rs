@@ -16,8 +16,13 @@ pub(super) fn write_job(log: &SlotLog, job: &str, out: &mut impl Write) -> io::R
     let mut found = false;
     let mut has_job = false;
     for generation in generations(&log.path)?.iter().rev() {
+        // before the index: what comes later may be another job's
+        let size = generation.size()?;
         let events = generation.index.as_ref().map(events).transpose()?;
-        let ranges = ranges(&events.unwrap_or_default(), job, &mut has_job);
+        let mut ranges = ranges(&events.unwrap_or_default(), job, &mut has_job);
+        if let Some((from, to @ None)) = ranges.last_mut() {
+            *to = size.map(|size| size.max(*from));
+        }
         if !ranges.is_empty() {
             found |= write_ranges(generation.text(), &ranges, out)?;
         }
@@ -74,7 +79,10 @@ fn words(what: &What) -> String {
             (None, None) => "exit".to_owned(),
         },
         What::Begin { job } => format!("begin {}", printable(job)),
-        What::End { job } => format!("end {}", printable(job)),
+        What::End { job, outcome } => {
+            let outcome = outcome.map(|it| format!(" {}", it.word()));
+            format!("end {}{}", printable(job), outcome.unwrap_or_default())
+        }
     }
 }
 
@@ -97,7 +105,7 @@ fn ranges(events: &[Event], job: &str, has_job: &mut bool) -> Vec<Range> {
     for event in events {
         let begins = matches!(&event.what, What::Begin { job: begun } if begun == job);
         let ends = match &event.what {
-            What::End { job: ended } => ended == job,
+            What::End { job: ended, .. } => ended == job,
             What::Start { .. } | What::Exit(_) => true,
             What::Begin { .. } | What::Stop { .. } => false,
         };
@@ -155,6 +163,7 @@ mod tests {
                 at,
                 What::End {
                     job: "j".to_owned(),
+                    outcome: None,
                 },
             )
         };

@@ -4,11 +4,12 @@
 
 mod files;
 mod index;
+mod job;
 mod lines;
 mod tail;
 
 use std::collections::BTreeMap;
-use std::io::{self, BufWriter, Write as _};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -43,6 +44,7 @@ Examples:
   gearpool logs -f fetchURL         the same of one pool, and what comes, until Ctrl-C
   gearpool logs -n 200 fetchURL/3   the last 200 lines of slot 3
   gearpool logs --job H:web1:42     what the workers wrote while they ran that job
+  gearpool logs -f --job H:web1:42  the same, and what comes until it has ended
   gearpool logs --events fetchURL   when its processes started and ended, and which jobs they wrote something in
   gearpool logs -f | grep -i error")]
 pub struct LogsArgs {
@@ -58,8 +60,9 @@ pub struct LogsArgs {
     #[arg(short = 'n', long, value_name = "N", default_value_t = 10)]
     lines: usize,
 
-    /// What was written while this job ran, older and compressed files too; by every slot that was given it
-    #[arg(long, value_name = "HANDLE", conflicts_with_all = ["follow", "lines", "events"])]
+    /// What was written while this job ran, older and compressed files too; by every slot that was given it. With -f also what comes,
+    /// until it has ended
+    #[arg(long, value_name = "HANDLE", conflicts_with_all = ["lines", "events"])]
     job: Option<String>,
 
     /// What happened to the processes and their jobs, in place of what they wrote
@@ -111,7 +114,15 @@ impl LogsArgs {
                 slots: BTreeMap::new(),
             };
             if let Some(job) = &self.job {
-                return logs.job(job);
+                if !self.follow {
+                    return logs.job(job);
+                }
+                let daemon = self.daemon.locate()?;
+                return tokio::select! {
+                    biased;
+                    _ = tokio::signal::ctrl_c() => Ok(0),
+                    followed = logs.follow_job(job, &daemon) => followed,
+                };
             }
             if self.events {
                 return logs.events(self.lines);
@@ -217,33 +228,6 @@ impl Logs {
             self.slots.insert(log, slot);
         }
         Ok(Reader::There)
-    }
-
-    /// What was written in a job, to the byte, in the order in which slots were given it.
-    fn job(&self, job: &str) -> Result<u8, Failure> {
-        let mut had = Vec::new();
-        for log in self.find().with_context(|| unreadable(&self.log_dir))? {
-            let begun = index::first_begin(&log, job).with_context(|| unreadable(&log.path))?;
-            had.extend(begun.map(|begun| (begun, log)));
-        }
-        had.sort();
-        let mut out = BufWriter::new(io::stdout().lock());
-        let mut found = false;
-        for (_, log) in had {
-            match index::write_job(&log, job, &mut out) {
-                Ok(some) => found |= some,
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(0),
-                Err(error) => return Err(Failure::Failed(error.into())),
-            }
-        }
-        terminal::reader(out.flush())?;
-        if found {
-            return Ok(0);
-        }
-        Err(Failure::Failed(anyhow!(
-            "there are no lines of job {job} in {}: it wrote none, or none yet, or they are rotated away, or its worker is not a process of this gearpool",
-            self.log_dir.display()
-        )))
     }
 
     /// The last things that happened to each slot, by time.

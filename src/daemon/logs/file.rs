@@ -563,7 +563,7 @@ mod tests {
             let job = number.to_string();
             file.note(now, What::Begin { job: job.clone() });
             file.append(format!("{number}{number}{number}\n").as_bytes());
-            file.note(now, What::End { job });
+            file.note(now, What::End { job, outcome: None });
         }
         let at = |name: &str| -> Vec<u64> {
             let lines = text(folder.path(), name);

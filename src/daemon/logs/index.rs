@@ -6,7 +6,7 @@
 //! ```text
 //! {"at":0,"time":"2026-03-01T12:00:00.000Z","event":"start","pid":811}
 //! {"at":0,"time":"2026-03-01T12:00:01.250Z","event":"begin","job":"H:web1:42"}
-//! {"at":96,"time":"2026-03-01T12:00:02.010Z","event":"end","job":"H:web1:42"}
+//! {"at":96,"time":"2026-03-01T12:00:02.010Z","event":"end","job":"H:web1:42","outcome":"complete"}
 //! {"at":96,"time":"2026-03-01T12:00:09.000Z","event":"stop","signal":"SIGTERM"}
 //! {"at":110,"time":"2026-03-01T12:00:09.020Z","event":"exit","signal":"SIGTERM"}
 //! ```
@@ -21,6 +21,8 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
+
+use crate::jobs::Outcome;
 
 /// A line of an index.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +64,9 @@ pub enum What {
     End {
         /// The job's handle.
         job: String,
+        /// How that came.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        outcome: Option<Outcome>,
     },
 }
 
@@ -137,7 +142,7 @@ impl Index {
                 self.jobs.clear();
             }
             What::Begin { job } => self.jobs.push(job.clone()),
-            What::End { job } => self.jobs.retain(|other| other != job),
+            What::End { job, .. } => self.jobs.retain(|other| other != job),
             What::Exit(_) => {
                 self.pid = None;
                 self.jobs.clear();
@@ -205,7 +210,14 @@ mod tests {
         index.note(0, at(0), What::Start { pid: 811 });
         index.note(5, at(1), What::Begin { job: job() });
         assert_eq!(index.job(), Some("H:\"web\":1"));
-        index.note(90, at(2), What::End { job: job() });
+        index.note(
+            90,
+            at(2),
+            What::End {
+                job: job(),
+                outcome: Some(Outcome::Lost),
+            },
+        );
         assert_eq!(index.job(), None);
         let exit = Exit {
             signal: Some("SIGKILL".to_owned()),
@@ -219,7 +231,7 @@ mod tests {
             [
                 r#"{"at":0,"time":"1970-01-01T00:00:00.000Z","event":"start","pid":811}"#,
                 r#"{"at":5,"time":"1970-01-01T00:00:01.000Z","event":"begin","job":"H:\"web\":1"}"#,
-                r#"{"at":90,"time":"1970-01-01T00:00:02.000Z","event":"end","job":"H:\"web\":1"}"#,
+                r#"{"at":90,"time":"1970-01-01T00:00:02.000Z","event":"end","job":"H:\"web\":1","outcome":"lost"}"#,
                 r#"{"at":99,"time":"1970-01-01T00:00:03.000Z","event":"exit","signal":"SIGKILL"}"#,
             ]
         );
@@ -249,6 +261,7 @@ mod tests {
             now,
             What::End {
                 job: "a".to_owned(),
+                outcome: None,
             },
         );
         index.open(0);

@@ -15,6 +15,7 @@ use std::time::SystemTime;
 use tokio::net::unix::pipe::Receiver;
 
 use super::index::What;
+use crate::jobs::Outcome;
 use crate::sys::pipe;
 use crate::sys::siphon::Siphon;
 
@@ -55,9 +56,10 @@ impl Marks {
     }
 
     /// The process has a job no longer.
-    pub fn end(&self, handle: &[u8]) {
+    pub fn end(&self, handle: &[u8], outcome: Outcome) {
         self.set(What::End {
             job: String::from_utf8_lossy(handle).into_owned(),
+            outcome: Some(outcome),
         });
     }
 
@@ -95,7 +97,7 @@ impl Stream {
         let mut state = self.lock();
         let after = state.written();
         // A job in which nothing was written leaves no trace: so what waits here is never more than the jobs in hand.
-        if let What::End { job } = &what {
+        if let What::End { job, .. } = &what {
             let begun = state
                 .waiting
                 .iter()
@@ -190,10 +192,10 @@ mod tests {
         writer.write_all(b"one").unwrap();
         marks.begin(b"H:1");
         writer.write_all(b"two").unwrap();
-        marks.end(b"H:1");
+        marks.end(b"H:1", Outcome::Complete);
         // in which nothing is written
         marks.begin(b"H:2");
-        marks.end(b"H:2");
+        marks.end(b"H:2", Outcome::Fail);
         pipe.readable().await.unwrap();
         assert_eq!(stream.read(&pipe, &mut buffer, &mut found).unwrap(), (0, 4));
         assert_eq!(found.len(), 1);
@@ -215,7 +217,8 @@ mod tests {
             (
                 6,
                 &What::End {
-                    job: "H:1".to_owned()
+                    job: "H:1".to_owned(),
+                    outcome: Some(Outcome::Complete),
                 }
             )
         );

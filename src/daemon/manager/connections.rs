@@ -32,7 +32,23 @@ impl Manager {
             }
             Notice::ShutDown(Ending::Now) => self.shut_down(Stop::Gracefully),
             Notice::ShutDown(Ending::Graceful) => self.shut_down(Stop::WhenIdle),
+            Notice::Overdue { conn, handle } => {
+                self.adopt(std::mem::take(registered));
+                if let Some(proc) = self.crew.owner(conn) {
+                    let job = String::from_utf8_lossy(&handle).into_owned();
+                    self.events.push_back(Event::Overdue { proc, job });
+                }
+            }
+            Notice::Lost {
+                conn,
+                handle,
+                attempts,
+                of,
+                is_set_aside,
+            } => self.lost(conn, &handle, (attempts, of), is_set_aside),
+            Notice::Failed { conn, handle } => self.failed(conn, &handle),
             Notice::Closed(conn) => {
+                self.losses.closed(conn);
                 registered.retain(|(other, _)| *other != conn);
                 if let Some(proc) = self.crew.lose(conn) {
                     self.events.push_back(Event::Parked { proc });
@@ -91,7 +107,11 @@ impl Manager {
             // before it is given its first job
             if let (Some(peer), Some(marks)) = (self.parts.hub.peer(conn), self.marks.get(&proc)) {
                 peer.trace(marks.clone());
-                self.parts.hub.with(|server, _| server.trace(conn));
+                let limit = self.limit_of(proc);
+                self.parts.hub.with(|server, _| {
+                    server.trace(conn);
+                    server.limit(conn, limit);
+                });
             }
             match service {
                 MemberService::Open => self.parts.hub.with(|server, now| server.admit(now, conn)),

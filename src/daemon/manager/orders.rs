@@ -75,6 +75,24 @@ impl Manager {
                     reply,
                 );
             }
+            Control::Jobs {
+                function,
+                limit,
+                failed,
+                reply,
+            } => {
+                // whoever asked may have gone
+                let _ = reply.send(self.list_jobs(function.as_deref(), limit, failed));
+            }
+            Control::Job { handle, reply } => {
+                // likewise
+                let _ = reply.send(self.show_job(&handle));
+            }
+            Control::CancelJob { handle, reply } => answer(reply, self.cancel_job(&handle)),
+            Control::RetryJobs { which, reply } => answer(reply, self.retry_jobs(which)),
+            Control::DiscardJobs { which, reply } => answer(reply, self.discard_jobs(which)),
+            Control::Pause { function, reply } => answer(reply, self.pause(&function)),
+            Control::Resume { function, reply } => answer(reply, self.resume(&function)),
             Control::ShutDown { how, reply } => {
                 self.shut_down(how);
                 answer(reply, Ok("shutting down".to_owned()));

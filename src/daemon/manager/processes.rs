@@ -83,11 +83,13 @@ impl Manager {
 
     pub(super) fn exited(&mut self, proc: ProcId, status: ExitStatus, last_lines: Vec<String>) {
         self.marks.remove(&proc);
-        if let Some(member) = self.crew.leave(proc)
-            && let Some(guardian) = &self.parts.guardian
-            && let Err(error) = guardian.forget(member.pid)
-        {
-            tracing::debug!(%error, "the guardian does not answer");
+        if let Some(member) = self.crew.leave(proc) {
+            if let Some(guardian) = &self.parts.guardian
+                && let Err(error) = guardian.forget(member.pid)
+            {
+                tracing::debug!(%error, "the guardian does not answer");
+            }
+            self.bury(proc, &member, status, &last_lines);
         }
         self.events.push_back(Event::Exited {
             proc,

@@ -7,6 +7,7 @@ impl Manager {
         if let Some(file) = &self.parts.file {
             self.events
                 .push_back(Event::Configured(file.pools().to_vec(), file.caps()));
+            self.govern();
             self.sample_soon();
         }
     }
@@ -48,6 +49,7 @@ impl Manager {
             Reading::Same => Ok("nothing has changed".to_owned()),
             Reading::New { plan, later, tls } => {
                 self.sample_first();
+                self.resume_changed(&plan);
                 self.configure();
                 let mut lines: Vec<_> = changes(&plan).lines().map(str::to_owned).collect();
                 // flags win over the file for as long as the daemon runs

@@ -37,6 +37,8 @@ fn empty() -> Status {
             logs_dropped: 0,
             shutting_down: false,
             connections: 0,
+            failed_jobs: 0,
+            failed_jobs_discarded: 0,
         },
         functions: Vec::new(),
         pools: Vec::new(),
@@ -57,6 +59,7 @@ fn function(name: &str, queued: [u64; 3], running: u64, workers: u64) -> Functio
 
 fn pool(name: &str, members: Vec<MemberStatus>) -> PoolStatus {
     PoolStatus {
+        paused: Vec::new(),
         pool: PoolView {
             name: name.to_owned(),
             command: format!("php {name}.php"),
