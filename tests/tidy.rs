@@ -106,7 +106,6 @@ const IMPURE: &[&str] = &[
     "notify",
     "rand",
     "socket2",
-    "sysinfo",
     "tokio",
     "tracing",
 ];

@@ -14,6 +14,8 @@ use crate::WRITERS;
 pub(crate) enum Kind {
     Gearpool,
     Supervisord,
+    /// This benchmark: poll(2), read(2) and write(2) in a loop, and the renames of a rotation after a write, wherever a line ends.
+    Floor,
 }
 
 pub(crate) struct Contestant {
@@ -26,6 +28,7 @@ impl Kind {
         match self {
             Kind::Gearpool => "gearpool",
             Kind::Supervisord => "supervisord",
+            Kind::Floor => "floor",
         }
     }
 
@@ -33,7 +36,7 @@ impl Kind {
     pub(crate) fn log(self, folder: &Path, slot: u32) -> PathBuf {
         match self {
             Kind::Gearpool => folder.join(format!("state/logs/w/{slot}.log")),
-            Kind::Supervisord => folder.join(format!("w{slot}.log")),
+            Kind::Supervisord | Kind::Floor => folder.join(format!("w{slot}.log")),
         }
     }
 }
@@ -69,6 +72,12 @@ impl Contestant {
                     .arg(folder.join("state"))
                     .arg("-c")
                     .arg(folder.join("workers.yaml"));
+                command
+            }
+            Kind::Floor => {
+                let mut command = Command::new(&own);
+                command.arg("--floor").arg(folder);
+                command.args(writer.split(' '));
                 command
             }
             Kind::Supervisord => {

@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on stops")]
 
 mod contestant;
+mod floor;
 mod writer;
 
 use std::path::Path;
@@ -37,6 +38,9 @@ fn main() {
     if words.first().is_some_and(|word| word == "--writer") {
         return writer::write(&words[1..]);
     }
+    if words.first().is_some_and(|word| word == "--floor") {
+        return floor::write(&words[1..]);
+    }
     let settings = settings(&words);
     println!("load average {}", load_average());
     for (name, write) in [("blocks of 32 KiB", 32 << 10), ("a line a write", 0)] {
@@ -44,7 +48,7 @@ fn main() {
             "\n{WRITERS} writers of {} MB each, {name}",
             settings.megabytes
         );
-        let kinds = [Kind::Gearpool, Kind::Supervisord];
+        let kinds = [Kind::Gearpool, Kind::Supervisord, Kind::Floor];
         let kinds = kinds.into_iter().filter(|kind| {
             settings
                 .only
@@ -75,8 +79,11 @@ fn main() {
                 grown.2
             );
         }
-        if let [ours, theirs] = &runs[..] {
-            let pairs = || ours.iter().zip(theirs);
+        for (kind, theirs) in kinds.iter().zip(&runs).skip(1) {
+            if kinds[0] != Kind::Gearpool {
+                break;
+            }
+            let pairs = || runs[0].iter().zip(theirs);
             let faster = spread(
                 pairs().map(|(our, their)| our.megabytes_a_second / their.megabytes_a_second),
             );
@@ -85,8 +92,14 @@ fn main() {
                     .map(|(our, their)| our.cpu_seconds_a_gigabyte / their.cpu_seconds_a_gigabyte),
             );
             println!(
-                "×supervisord {:>5.1} in MB/s ({:.1}…{:.1})   {:.2} in CPU ({:.2}…{:.2})",
-                faster.1, faster.0, faster.2, cheaper.1, cheaper.0, cheaper.2
+                "gearpool ×{:<12} {:>5.2} in MB/s ({:.2}…{:.2})   {:.2} in CPU ({:.2}…{:.2})",
+                kind.name(),
+                faster.1,
+                faster.0,
+                faster.2,
+                cheaper.1,
+                cheaper.0,
+                cheaper.2
             );
         }
     }
@@ -164,8 +177,8 @@ fn check(kind: Kind, log: &Path, bytes: u64) {
     let text = files.concat();
     let begin = match kind {
         Kind::Gearpool => 0,
-        // It rotates in the middle of lines: the first that is left may be half of one.
-        Kind::Supervisord => text.iter().position(|&byte| byte == b'\n').unwrap() + 1,
+        // They rotate in the middle of lines: the first that is left may be half of one.
+        Kind::Supervisord | Kind::Floor => text.iter().position(|&byte| byte == b'\n').unwrap() + 1,
     };
     let mut expected = None;
     for line in text[begin..].split_inclusive(|&byte| byte == b'\n') {

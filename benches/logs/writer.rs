@@ -28,8 +28,10 @@ pub(crate) fn write(words: &[String]) {
     // Without the standard library's buffer, which would end the writes at line ends.
     let mut out = std::fs::File::from(own);
     let mut block = Vec::with_capacity(at_once + LINE);
+    let mut line = format!("{:>1$}\n", "", LINE - 1).into_bytes();
     for number in 0..lines(bytes) {
-        writeln!(block, "{number:>20} {:>1$}", "", LINE - 22).unwrap();
+        set_number(&mut line[..20], number);
+        block.extend_from_slice(&line);
         // Not at the ends of lines.
         while block.len() >= at_once.max(LINE) {
             let length = at_once.max(LINE);
@@ -48,6 +50,18 @@ pub(crate) fn write(words: &[String]) {
     // Neither of the two is to start it again meanwhile.
     while folder.join("go").exists() {
         std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Formatting one would take longer than writing the line.
+fn set_number(digits: &mut [u8], number: u64) {
+    let mut left = number;
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + (left % 10) as u8;
+        left /= 10;
+        if left == 0 {
+            return;
+        }
     }
 }
 

@@ -80,13 +80,23 @@ impl Sample {
 
 /// Submits background jobs that no worker takes, pipelined, and waits for every JOB_CREATED.
 pub(crate) fn submit(server: &Running, jobs: usize, uniques: Uniques) -> Result<Sample> {
+    submit_to(server, jobs, uniques, 1)
+}
+
+/// The same, to so many functions in turn.
+pub(crate) fn submit_to(
+    server: &Running,
+    jobs: usize,
+    uniques: Uniques,
+    functions: usize,
+) -> Result<Sample> {
     let mut wire = Wire::dialing()?;
     let mut submitters = Vec::new();
     for number in 0..SUBMITTERS {
         wire.connect(server.address(), b"")?;
         // the remainder goes to the first ones
         let share = (jobs + SUBMITTERS - 1 - number) / SUBMITTERS;
-        submitters.push(Submitter::new(number, share, uniques));
+        submitters.push(Submitter::new(number, share, uniques, functions));
     }
     Sample::measure(server, jobs, || {
         for (at, submitter) in submitters.iter_mut().enumerate() {
@@ -119,17 +129,22 @@ struct Submitter {
 }
 
 impl Submitter {
-    fn new(number: usize, jobs: usize, uniques: Uniques) -> Submitter {
+    fn new(number: usize, jobs: usize, uniques: Uniques, functions: usize) -> Submitter {
         let mut packets = Vec::new();
         for job in 0..jobs {
             let unique = match uniques {
                 Uniques::Empty => String::new(),
                 Uniques::Each => format!("{number:08x}-bead-4bed-8bad-{job:012x}"),
             };
+            // all of the same length, for a write is so many bytes
+            let function = match functions {
+                1 => FUNCTION.to_vec(),
+                more => format!("bench{:05}", job % more).into_bytes(),
+            };
             Request::SubmitJob {
                 priority: Priority::Normal,
                 mode: Mode::Background,
-                function: FUNCTION,
+                function: &function,
                 unique: unique.as_bytes(),
                 workload: &WORKLOAD,
             }

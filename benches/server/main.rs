@@ -3,9 +3,11 @@
 //!
 //! [`contestant`] starts the servers, [`load`] is the load, [`floor`] the do-nothing server, [`wire`] the epoll loop of both.
 
+mod calls;
 mod contestant;
 mod floor;
 mod load;
+mod plot;
 mod report;
 mod scenario;
 mod wire;
@@ -45,6 +47,12 @@ struct Arguments {
     /// Also write the figures to this file.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Only count the system calls a job, with strace.
+    #[arg(long)]
+    calls: bool,
+    /// Only draw what a submitted job costs against jobs that wait, connections and functions, into this file; two minutes.
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
     /// Be the floor server, on this port.
     #[arg(long, hide = true, value_name = "PORT")]
     floor_server: Option<u16>,
@@ -89,6 +97,15 @@ fn run(arguments: &Arguments) -> Result<()> {
         None => Vec::new(),
     };
     let before = load_average();
+    if let Some(file) = &arguments.plot {
+        std::fs::write(file, plot::draw(&servers)?)
+            .with_context(|| format!("cannot write {}", file.display()))?;
+        println!("\nload average before: {before}, after: {}", load_average());
+        return Ok(());
+    }
+    if arguments.calls {
+        return calls::print(&servers, counts.foreground);
+    }
     println!("{counts:?}, uniques: {uniques:?}\n");
 
     let mut samples =

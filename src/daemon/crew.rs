@@ -91,6 +91,10 @@ impl Crew {
         self.members.iter().map(|(&proc, member)| (proc, member))
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.members.len()
+    }
+
     pub(super) fn owner(&self, conn: ConnId) -> Option<ProcId> {
         self.owners.get(&conn).copied()
     }
@@ -100,8 +104,14 @@ impl Crew {
         self.leaders.get(&pid).copied()
     }
 
+    /// Those first whose connection is to be expected: the ones without any, the one that was started first before the others.
     pub(super) fn leader_pids(&self) -> Vec<u32> {
-        self.leaders.keys().copied().collect()
+        let pids = |has_any: bool| {
+            let members = self.members.values();
+            let members = members.filter(move |member| member.conns.is_empty() != has_any);
+            members.map(|member| member.pid)
+        };
+        pids(false).chain(pids(true)).collect()
     }
 
     /// A process of a pool with this function that has just been started and has not registered, if a connection that nothing is

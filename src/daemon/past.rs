@@ -95,7 +95,7 @@ impl Past {
         manager: &mut Manager,
     ) -> io::Result<()> {
         let processes = self.left.crew.iter().count();
-        manager.take_up(self.left, self.pipes, self.logs_dropped);
+        manager.take_up(self.left, self.pipes, self.logs_dropped)?;
         let known = adopt(hub, threads, self.peers);
         let leaving = adopt(hub, threads, self.leaving);
         let peers = |all: &[(Resumed, &Handle)]| -> Vec<_> {

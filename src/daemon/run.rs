@@ -32,6 +32,7 @@ use crate::config::Address;
 use crate::http;
 use crate::jobs::{JobServer, Newcomers};
 use crate::pools::Stop;
+use crate::sys::alarm::Alarm;
 use crate::sys::background::{self, Starting};
 use crate::sys::cgroup::Groups;
 use crate::sys::guardian::Guardian;
@@ -403,14 +404,9 @@ fn serve(
         }
         manager.start(listening);
         let mut batch = Vec::new();
+        let mut alarm = Alarm::new()?;
         loop {
             let deadline = manager.next_deadline().map(|time| hub.instant(time));
-            let due = async {
-                match deadline {
-                    Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
-                    None => std::future::pending().await,
-                }
-            };
             let mut signals = Vec::new();
             tokio::select! {
                 biased;
@@ -424,7 +420,7 @@ fn serve(
                 _ = inbox.recv_many(&mut batch, BATCH) => {}
                 _ = from_hub.recv_many(&mut signals, BATCH) => batch.extend(signals.drain(..).map(Happening::Hub)),
                 Some(()) = touched.recv() => batch.push(Happening::FileTouched),
-                () = due => batch.push(Happening::Deadline),
+                () = alarm.wait(deadline) => batch.push(Happening::Deadline),
             }
             if manager.handle(batch.drain(..)) == Flow::End {
                 break;

@@ -5,8 +5,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
-
 use super::crew::{Crew, Registration};
 use super::file::ConfigFile;
 use super::hub::Hub;
@@ -17,7 +15,7 @@ use crate::pools::view::{PoolView, ProcessView};
 use crate::status::{
     JobStatus, MemberStatus, PoolStatus, ServerStatus, Status, UpgradeStatus, WorkerStatus,
 };
-use crate::sys::process;
+use crate::sys::usage::{self, Usage};
 use crate::time::Time;
 
 /// A reading of CPU time is compared with one at least this much older.
@@ -37,8 +35,6 @@ pub(super) struct Snapshooter {
     listen: Vec<String>,
     state_dir: String,
     log_dir: String,
-    /// `None` where the system tells nothing of its processes; then nothing is shown of them.
-    system: Option<System>,
     readings: HashMap<ProcId, CpuReading>,
     upgrade: Option<UpgradeStatus>,
 }
@@ -51,20 +47,12 @@ struct CpuReading {
     percent: f32,
 }
 
-/// What the processes of a session use together.
-#[derive(Clone, Copy, Default)]
-struct Usage {
-    cpu: Duration,
-    memory: u64,
-}
-
 impl Snapshooter {
     pub(super) fn new(listen: Vec<String>, state_dir: String, log_dir: String) -> Snapshooter {
         Snapshooter {
             listen,
             state_dir,
             log_dir,
-            system: System::new().ok(),
             readings: HashMap::new(),
             upgrade: None,
         }
@@ -96,7 +84,7 @@ impl Snapshooter {
                 .push(load);
         }
         let others = owned.remove(&None).unwrap_or_default();
-        let usages = self.usages(sources.crew);
+        let usages = Snapshooter::usages(sources.crew);
         let pools = pools.into_iter().map(|mut pool| {
             let processes = std::mem::take(&mut pool.processes);
             let members = processes.into_iter().map(|process| {
@@ -190,30 +178,15 @@ impl Snapshooter {
     }
 
     /// What every process of the crew uses, together with what it has started in its session.
-    fn usages(&mut self, crew: &Crew) -> HashMap<ProcId, Usage> {
-        let sessions: HashMap<u32, ProcId> = crew
-            .iter()
-            .map(|(proc, member)| (member.pid, proc))
-            .collect();
-        let Some(system) = self.system.as_mut().filter(|_| !sessions.is_empty()) else {
+    fn usages(crew: &Crew) -> HashMap<ProcId, Usage> {
+        if crew.iter().next().is_none() {
             return HashMap::new();
-        };
-        let all = process::all().into_iter();
-        let ours: Vec<_> = all
-            .filter_map(|process| Some((process.pid, *sessions.get(&process.session)?)))
-            .collect();
-        let pids: Vec<_> = ours.iter().map(|(pid, _)| Pid::from_u32(*pid)).collect();
-        let what = ProcessRefreshKind::nothing().with_cpu().with_memory();
-        system.refresh_processes_specifics(ProcessesToUpdate::Some(&pids), true, what);
-        let mut usages: HashMap<ProcId, Usage> = HashMap::new();
-        for (pid, proc) in ours {
-            if let Some(process) = system.process(Pid::from_u32(pid)) {
-                let usage = usages.entry(proc).or_default();
-                usage.cpu += Duration::from_millis(process.accumulated_cpu_time());
-                usage.memory += process.memory();
-            }
         }
+        let by_session = usage::by_session(|session| crew.led_by(session).is_some());
+        let usages = by_session.into_iter();
         usages
+            .filter_map(|(session, usage)| Some((crew.led_by(session)?, usage)))
+            .collect()
     }
 }
 

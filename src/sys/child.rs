@@ -1,30 +1,28 @@
 #![expect(
     unsafe_code,
-    reason = "pre_exec: what a worker must be between fork and exec cannot be said in safe code"
+    reason = "what a worker must be before it executes its program cannot be said in safe code"
 )]
 //! Starts a worker process: its own session, its output on one pipe, and no way to outlive the daemon.
 //!
-//! Everything is prepared before the fork. Between fork and exec the child is a copy of a process whose other threads are gone, any of
-//! which may have held the allocator's lock: only async-signal-safe calls are made there (signal-safety(7)), on plain values.
+//! Everything is prepared before the child is there. Until it executes its program it runs in the daemon's own memory
+//! ([`launch`](super::launch)): only system calls are made there, on plain values, that affect the calling process alone.
 
-use std::collections::BTreeSet;
 use std::ffi::{CString, OsString};
-use std::fs::{self, Metadata, OpenOptions};
+use std::fs::File;
+use std::fs::{self, Metadata};
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::{CommandExt, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use libc::c_int;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::unistd::pipe2;
-use tokio::signal::unix::{SignalKind, signal};
 
+pub use super::launch::{Exit, is_awaited};
+use super::launch::{Program, launch};
 use super::user::Ids;
 use super::{net, reason};
 use crate::config::{Limit, Limits, Resource};
@@ -65,89 +63,6 @@ pub struct Child {
     pub errors: Option<OwnedFd>,
     /// Its end.
     pub exit: Exit,
-}
-
-/// The end of a process, to be waited for. One that is dropped is still reaped.
-#[derive(Debug)]
-pub struct Exit {
-    process: Process,
-    awaited: Option<Awaited>,
-}
-
-/// Who has started it.
-#[derive(Debug)]
-enum Process {
-    This(tokio::process::Child),
-    /// The program that was in this process before: it is our child as ever, but nothing here knows it.
-    Before(libc::pid_t),
-}
-
-/// The children that somebody here waits for, whom `orphans` must not reap.
-static AWAITED: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
-
-/// One of them, for as long as this is there.
-#[derive(Debug)]
-struct Awaited(u32);
-
-impl Awaited {
-    fn new(pid: u32) -> Awaited {
-        awaited().insert(pid);
-        Awaited(pid)
-    }
-}
-
-impl Drop for Awaited {
-    fn drop(&mut self) {
-        awaited().remove(&self.0);
-    }
-}
-
-fn awaited() -> MutexGuard<'static, BTreeSet<u32>> {
-    AWAITED.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Whether a child was started by [`spawn`], here or by the program before this one in this process, and its end has not been told yet.
-pub fn is_awaited(pid: u32) -> bool {
-    awaited().contains(&pid)
-}
-
-impl Exit {
-    /// The end of a child that the program before this one in this process has started, and not reaped.
-    pub fn inherited(pid: u32) -> Exit {
-        Exit {
-            process: Process::Before(pid.cast_signed()),
-            awaited: Some(Awaited::new(pid)),
-        }
-    }
-
-    /// Waits until the process has ended and has been reaped. Cancel safe.
-    ///
-    /// # Errors
-    /// None are known: the process is this one's child.
-    pub async fn wait(&mut self) -> io::Result<ExitStatus> {
-        let status = match &mut self.process {
-            Process::This(child) => child.wait().await,
-            Process::Before(pid) => wait_for(*pid).await,
-        };
-        // from now on its number may be another's
-        self.awaited = None;
-        status
-    }
-}
-
-/// Looks whenever some child has ended.
-async fn wait_for(pid: libc::pid_t) -> io::Result<ExitStatus> {
-    let mut ended = signal(SignalKind::child())?;
-    loop {
-        let mut status = 0;
-        // SAFETY: it writes one int, to a place that outlives the call.
-        match unsafe { libc::waitpid(pid, &raw mut status, libc::WNOHANG) } {
-            0 => _ = ended.recv().await,
-            -1 if Errno::last() == Errno::EINTR => {}
-            -1 => return Err(io::Error::last_os_error()),
-            _ => return Ok(ExitStatus::from_raw(status)),
-        }
-    }
 }
 
 /// Why a process could not be started, as the user should read it.
@@ -222,8 +137,8 @@ pub enum SpawnError {
 /// dispositions, no other descriptor. It is killed when the daemon dies.
 ///
 /// Call it from *one thread that lives as long as the daemon*, within a tokio runtime. The kernel ties `PR_SET_PDEATHSIG` to the
-/// thread that forked: workers started from a pool of threads would be killed when their thread is retired. The call takes about a
-/// millisecond, until the child has executed its program or failed to.
+/// thread that forked: workers started from a pool of threads would be killed when their thread is retired. The call takes some tenths
+/// of a millisecond, however large the daemon is, until the child has executed its program or failed to.
 ///
 /// # Errors
 /// [`SpawnError`]; nothing is left behind.
@@ -237,38 +152,24 @@ pub fn spawn(spec: &Spec) -> Result<Child, SpawnError> {
 
     let (output, input) = pipe().map_err(failed)?;
     let (errors, second) = match spec.stderr_apart {
-        true => pipe().map(|(errors, second)| (Some(errors), second)),
-        false => input.try_clone().map(|second| (None, second)),
+        true => pipe().map(|(errors, second)| (Some(errors), Some(second))),
+        false => Ok((None, None)),
     }
     .map_err(failed)?;
-
-    let mut command = Command::new(&program);
-    command
-        .arg0(&spec.argv[0])
-        .args(&spec.argv[1..])
-        .env_clear()
-        .envs(spec.env.iter().map(|(name, value)| (name, value)))
-        .stdin(Stdio::null())
-        .stdout(input)
-        .stderr(second);
-    // SAFETY: `apply` makes system calls on values prepared here and neither allocates nor locks.
-    unsafe {
-        command.pre_exec(move || setup.apply());
-    }
-    let process = tokio::process::Command::from(command)
-        .spawn()
-        .map_err(failed)?;
-    let Some(pid) = process.id() else {
-        unreachable!("a process has an id until it was waited for");
-    };
+    let nothing = File::open("/dev/null").map_err(failed)?;
+    let descriptors = [
+        nothing.as_fd(),
+        input.as_fd(),
+        second.as_ref().unwrap_or(&input).as_fd(),
+    ];
+    let execution = Program::new(&program, &spec.argv, &spec.env).map_err(failed)?;
+    // SAFETY: `apply` makes system calls on values prepared here, and those that change the user by themselves, not through the C library
+    let exit = unsafe { launch(&execution, descriptors, &|| setup.apply()) }.map_err(failed)?;
     Ok(Child {
-        pid,
+        pid: exit.pid(),
         output,
         errors,
-        exit: Exit {
-            process: Process::This(process),
-            awaited: Some(Awaited::new(pid)),
-        },
+        exit,
     })
 }
 
@@ -288,13 +189,13 @@ struct Setup {
     umask: Option<libc::mode_t>,
     ids: Option<(libc::uid_t, libc::gid_t, Vec<libc::gid_t>)>,
     cwd: Option<CString>,
-    group: Option<OwnedFd>,
+    group: Option<CString>,
     no_new_privileges: bool,
 }
 
-/// What can fail between fork and exec.
+/// What can fail before the program is executed.
 ///
-/// The standard library hands the parent one number from there, an errno. The step travels in its upper half.
+/// The parent is handed one number from there, an errno. The step travels in its upper half.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     Exec,
@@ -372,7 +273,7 @@ impl Setup {
             None => None,
         };
         let group = match &spec.group {
-            Some(path) => Some(OpenOptions::new().write(true).open(path)?.into()),
+            Some(path) => Some(CString::new(path.as_os_str().as_bytes())?),
             None => None,
         };
         Ok(Setup {
@@ -390,16 +291,18 @@ impl Setup {
         })
     }
 
-    /// Runs in the child. The standard library has put the descriptors in place and emptied the signal mask, and executes the program
-    /// next.
+    /// Runs in the child. The descriptors are in place; next the signal mask is emptied and the program executed.
     fn apply(&self) -> io::Result<()> {
-        // SAFETY: async-signal-safe system calls whose pointers are to values that live in `self` or on the stack.
+        // SAFETY: system calls whose pointers are to values that live in `self` or on the stack.
         unsafe {
             Step::Session.check(libc::setsid())?;
             if let Some(group) = &self.group {
+                let entrance = libc::open(group.as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
+                Step::ControlGroup.check(entrance)?;
                 // itself, whatever its number is in this namespace
-                let written = libc::write(group.as_raw_fd(), c"0".as_ptr().cast(), 1);
+                let written = libc::write(entrance, c"0".as_ptr().cast(), 1);
                 Step::ControlGroup.check(if written == 1 { 0 } else { -1 })?;
+                libc::close(entrance);
             }
             // exec resets caught signals but keeps ignored ones, as nohup and the standard library's SIGPIPE leave them. Numbers that
             // cannot be changed, or that libc keeps for itself, answer EINVAL.
@@ -425,9 +328,11 @@ impl Setup {
                 libc::umask(umask);
             }
             if let Some((uid, gid, groups)) = &self.ids {
-                Step::Groups.check(libc::setgroups(groups.len(), groups.as_ptr()))?;
-                Step::Group.check(libc::setgid(*gid))?;
-                Step::User.check(libc::setuid(*uid))?;
+                // The C library's functions would change all threads of the daemon, whose memory this is.
+                let result = libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr());
+                Step::Groups.check(result as c_int)?;
+                Step::Group.check(libc::syscall(libc::SYS_setgid, *gid) as c_int)?;
+                Step::User.check(libc::syscall(libc::SYS_setuid, *uid) as c_int)?;
             }
             if let Some(cwd) = &self.cwd {
                 Step::Directory.check(libc::chdir(cwd.as_ptr()))?;

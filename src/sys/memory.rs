@@ -5,10 +5,8 @@ use std::path::{Path, PathBuf};
 
 /// Bytes: the machine's memory, or the limit of a control group that we are in where that is less, cgroups(7), `memory.max`.
 pub fn limit() -> u64 {
-    let total = sysinfo::System::new().map_or(0, |mut system| {
-        system.refresh_memory();
-        system.total_memory()
-    });
+    let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let total = kilobytes(&meminfo, "MemTotal:").unwrap_or(0);
     limited_groups()
         .map(|(_, limit)| limit)
         .fold(total, u64::min)
@@ -29,6 +27,13 @@ pub(super) fn limited_groups() -> impl Iterator<Item = (PathBuf, u64)> {
         let limit = number(&group.join("memory.max"))?;
         Some((group, limit))
     })
+}
+
+/// A line of proc_meminfo(5), in bytes.
+pub(super) fn kilobytes(meminfo: &str, name: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix(name))?;
+    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kilobytes << 10)
 }
 
 /// A file of one number. "max" is none.

@@ -9,6 +9,7 @@
 //! belongs to, by way of [`process`], the system's table of processes; [`pressure`] says how the machine is; [`systemd`] is told how
 //! the service is, and passes it its sockets; [`handover`] puts another program in this process's place.
 
+pub mod alarm;
 pub mod background;
 pub mod cgroup;
 pub mod child;
@@ -17,6 +18,7 @@ pub mod core_dump;
 pub mod guardian;
 pub mod handover;
 pub mod heap;
+mod launch;
 pub mod lifetime;
 pub mod lock;
 pub mod memory;
@@ -28,8 +30,10 @@ pub mod pressure;
 pub mod priority;
 pub mod process;
 pub mod signal;
+pub mod siphon;
 pub mod syslog;
 pub mod systemd;
+pub mod usage;
 pub mod user;
 
 use std::io;

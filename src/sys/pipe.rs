@@ -32,10 +32,10 @@ pub fn waiting(pipe: BorrowedFd<'_>) -> usize {
 }
 
 /// Lets a pipe hold this many bytes, where the system lets us: pipe(7), `pipe-max-size` and `pipe-user-pages-soft`. Otherwise it stays
-/// as it is.
-pub fn enlarge(pipe: BorrowedFd<'_>, bytes: i32) {
-    // a smaller pipe only makes its writer wait more often
-    let _ = fcntl(pipe, FcntlArg::F_SETPIPE_SZ(bytes));
+/// as it is, and `None` is returned.
+pub fn enlarge(pipe: BorrowedFd<'_>, bytes: i32) -> Option<usize> {
+    let holds = fcntl(pipe, FcntlArg::F_SETPIPE_SZ(bytes)).ok()?;
+    usize::try_from(holds).ok()
 }
 
 #[cfg(test)]
@@ -59,7 +59,7 @@ mod tests {
         use std::io::{Read as _, Write as _};
         let (mut reader, mut writer) = std::io::pipe().unwrap();
         assert_eq!(waiting(reader.as_fd()), 0);
-        enlarge(reader.as_fd(), 1 << 18);
+        assert!(enlarge(reader.as_fd(), 1 << 18).unwrap() >= 1 << 18);
         writer.write_all(&[b'x'; 100_000]).unwrap();
         assert_eq!(waiting(reader.as_fd()), 100_000);
         reader.read_exact(&mut [0; 99_999]).unwrap();

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::memory::{limited_groups, number};
+use super::memory::{kilobytes, limited_groups, number};
 use super::process;
 
 /// How the machine is; `None` for what the system does not tell.
@@ -116,12 +116,6 @@ fn parse_stalled(text: &str) -> Option<f64> {
     let some = text.lines().find(|line| line.starts_with("some "))?;
     let value = some.split(' ').find_map(|it| it.strip_prefix("avg10="))?;
     value.parse().ok()
-}
-
-fn kilobytes(meminfo: &str, name: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix(name))?;
-    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kilobytes << 10)
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use super::health::Health;
 use super::index::{Index, IndexState, What};
 use super::names;
 use crate::config::Log;
+use crate::sys::siphon::Siphon;
 
 /// Where a stream is written.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -225,6 +226,54 @@ impl SlotFile {
                 return self.put(bytes);
             }
             self.stuck = false;
+        }
+    }
+
+    /// How many bytes fit into the file as it stands. `None` where more is to be done than to write them.
+    pub(super) fn room(&self) -> Option<usize> {
+        let is_well = !self.trouble && self.file.as_ref().is_some_and(|open| open.is_file);
+        let room = self.config.max_size.saturating_sub(self.size);
+        is_well.then(|| usize::try_from(room).unwrap_or(usize::MAX))
+    }
+
+    /// Writes what a siphon has taken, no more than there is [`SlotFile::room`] for. Returns how much was written, and an error when
+    /// that is not all.
+    pub(super) fn pour(&mut self, siphon: &Siphon, length: usize) -> (usize, io::Result<()>) {
+        let Some(Open { file, .. }) = &mut self.file else {
+            return (0, Err(io::ErrorKind::NotFound.into()));
+        };
+        let (poured, result) = siphon.pour(file, length);
+        self.size += poured as u64;
+        let mut byte = [0];
+        if poured > 0 {
+            let read = self.read_end(&mut byte);
+            self.at_line_start = read.is_ok() && byte == *b"\n";
+        }
+        (poured, result)
+    }
+
+    /// How many of the last `length` bytes stand after their last line end; `None` when they have none.
+    pub(super) fn last_line(&self, length: usize) -> Option<usize> {
+        let file = &self.file.as_ref()?.file;
+        let mut block = [0; 4096];
+        let mut seen = 0;
+        while seen < length {
+            let block = &mut block[..(length - seen).min(4096)];
+            let begin = self.size.checked_sub((seen + block.len()) as u64)?;
+            file.read_exact_at(block, begin).ok()?;
+            if let Some(end) = memrchr(b'\n', block) {
+                return Some(seen + block.len() - end - 1);
+            }
+            seen += block.len();
+        }
+        None
+    }
+
+    /// Reads the file's end.
+    pub(super) fn read_end(&self, into: &mut [u8]) -> io::Result<()> {
+        match (&self.file, self.size.checked_sub(into.len() as u64)) {
+            (Some(open), Some(begin)) => open.file.read_exact_at(into, begin),
+            _ => Err(io::ErrorKind::UnexpectedEof.into()),
         }
     }
 

@@ -75,6 +75,27 @@ impl Layout {
         }
     }
 
+    /// How many bytes may be written as they come; `None` where each line is made anew.
+    pub(super) fn room(&self) -> Option<usize> {
+        match self.style {
+            Style::Text {
+                timestamps: false,
+                column,
+            } => usize::try_from(self.longest.saturating_sub(column)).ok(),
+            Style::Text { .. } | Style::Json { .. } => None,
+        }
+    }
+
+    /// So many bytes were written as they came; `last_line` is how many of them stand after their last line end, where they have one.
+    pub(super) fn pass(&mut self, length: usize, last_line: Option<usize>) {
+        if let Style::Text { column, .. } = &mut self.style {
+            *column = match last_line {
+                Some(length) => length as u64,
+                None => *column + length as u64,
+            };
+        }
+    }
+
     /// Gives `write` what is to be appended for this part of the stream, which was read at `now` and belongs to `job`.
     pub(super) fn lay_out(
         &mut self,

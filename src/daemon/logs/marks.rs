@@ -18,6 +18,7 @@ use tokio::net::unix::pipe::Receiver;
 use super::index::What;
 use crate::jobs::Outcome;
 use crate::sys::pipe;
+use crate::sys::siphon::Siphon;
 
 /// The marks of one process, in all of its pipes. A copy is another handle of the same.
 #[derive(Clone)]
@@ -163,6 +164,28 @@ impl Stream {
             marks.extend(state.waiting.pop_front());
         }
         Ok((before, length))
+    }
+
+    /// Takes what the pipe has, `most` bytes at most, without a look at it. Returns how many bytes were taken before, and now. `None` when
+    /// something has happened in what would be taken, or nothing is there.
+    pub(super) fn siphon(
+        &self,
+        pipe: &Receiver,
+        siphon: &Siphon,
+        most: usize,
+    ) -> Option<(u64, usize)> {
+        let mut state = self.lock();
+        let before = state.read;
+        if state
+            .waiting
+            .front()
+            .is_some_and(|mark| mark.after < before + most as u64)
+        {
+            return None;
+        }
+        let length = siphon.fill(pipe.as_fd(), most).ok()?;
+        state.read += length as u64;
+        (length > 0).then_some((before, length))
     }
 
     /// All marks that are left, once nothing more is read.

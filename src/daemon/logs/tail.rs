@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 const LINES: usize = 20;
 
 /// How many bytes they may have together.
-const KEPT: usize = 16 << 10;
+pub(super) const KEPT: usize = 16 << 10;
 
 /// The end of a process's output. It never holds more than twice [`KEPT`].
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -29,6 +29,12 @@ impl Tail {
             self.cut = true;
         }
         self.bytes.extend_from_slice(&chunk[skipped..]);
+    }
+
+    /// More output than is kept has passed by unseen.
+    pub(super) fn skip(&mut self) {
+        self.bytes.clear();
+        self.cut = true;
     }
 
     /// The last lines, the oldest first. Bytes that are no UTF-8 are shown as U+FFFD.

@@ -3,6 +3,7 @@
 use jiff::ZonedDateTime;
 
 use super::*;
+use crate::jobs::load::Occupation;
 
 impl Manager {
     pub(super) fn sample_soon(&mut self) {
@@ -34,44 +35,29 @@ impl Manager {
         self.sampled = now;
         self.parts.hub.hear_demand();
         let pools = self.pools();
-        let (functions, occupations) = self.parts.hub.with(|server, now| {
-            let of = |conn: &ConnId| server.occupation(*conn);
-            let occupations: Vec<_> = self
-                .crew
-                .iter()
-                .map(|(proc, member)| {
-                    (
-                        proc,
-                        member,
-                        member.conns.iter().filter_map(of).collect::<Vec<_>>(),
-                    )
-                })
-                .collect();
+        let mut occupied = Vec::with_capacity(self.crew.len());
+        let functions = self.parts.hub.with(|server, now| {
+            for (proc, member) in self.crew.iter() {
+                let conns = member.conns.iter();
+                let occupations = conns.filter_map(|&conn| server.occupation(conn));
+                if let Some(load) = load_of(proc, occupations) {
+                    occupied.push((member, load));
+                }
+            }
             let names = pools.iter().flat_map(|pool| &pool.functions);
-            let functions = server.function_loads_of(now, names.map(String::as_str));
-            (functions, occupations)
+            server.function_loads_of(now, names.map(String::as_str))
         });
         let mut loads = demand::loads(pools, &functions, |pool| self.supervisor.weight(&pool.name));
         let places: HashMap<_, _> = (0..)
             .zip(pools)
             .map(|(place, pool)| (pool.name.as_str(), place))
             .collect();
-        for (proc, member, occupations) in occupations {
-            let Some(idle_since) = occupations.iter().map(|it| it.idle_since).max() else {
-                continue;
-            };
-            let Some(load) = places
-                .get(member.pool.name.as_str())
-                .and_then(|&place: &usize| loads.get_mut(place))
-            else {
-                continue;
-            };
-            load.processes.push(ProcLoad {
-                proc,
-                busy_since: occupations.iter().filter_map(|it| it.busy_since).min(),
-                idle_since,
-                jobs_done: occupations.iter().map(|it| it.jobs_done).sum(),
-            });
+        for (member, load) in occupied {
+            if let Some(&place) = places.get(member.pool.name.as_str())
+                && let Some(of_pool) = loads.get_mut::<usize>(place)
+            {
+                of_pool.processes.push(load);
+            }
         }
         self.look_at_the_clock();
         self.gauge(now, &mut loads);
@@ -82,4 +68,25 @@ impl Manager {
             (!loads.is_empty()).then(|| now + if waits { SAMPLE_BUSY } else { SAMPLE_IDLE });
         self.events.push_back(Event::Sampled(loads));
     }
+}
+
+/// What the connections of a process do together. `None` when it has none.
+fn load_of(proc: ProcId, occupations: impl Iterator<Item = Occupation>) -> Option<ProcLoad> {
+    occupations.fold(None, |load: Option<ProcLoad>, it| {
+        let load = load.map_or(
+            ProcLoad {
+                proc,
+                busy_since: it.busy_since,
+                idle_since: it.idle_since,
+                jobs_done: it.jobs_done,
+            },
+            |load| ProcLoad {
+                proc,
+                busy_since: [load.busy_since, it.busy_since].into_iter().flatten().min(),
+                idle_since: load.idle_since.max(it.idle_since),
+                jobs_done: load.jobs_done + it.jobs_done,
+            },
+        );
+        Some(load)
+    })
 }

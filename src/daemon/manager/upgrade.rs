@@ -334,12 +334,15 @@ impl Manager {
     }
 
     /// Goes on with the processes that the program before this one has started.
+    ///
+    /// # Errors
+    /// Those of waiting for them: no descriptor is left.
     pub(in crate::daemon) fn take_up(
         &mut self,
         left: Left,
         pipes: Vec<PipeState>,
         logs_dropped: u64,
-    ) {
+    ) -> std::io::Result<()> {
         self.parts.logs.dropped_before(logs_dropped);
         let Left {
             supervisor,
@@ -369,8 +372,9 @@ impl Manager {
         for (proc, pid) in members {
             let pipes = of_pid.remove(&pid).unwrap_or_default();
             let capture = self.parts.logs.resume(pipes);
-            self.wait_for(proc, Exit::inherited(pid), capture);
+            self.wait_for(proc, Exit::inherited(pid)?, capture);
         }
+        Ok(())
     }
 
     /// Goes on marking the jobs of the processes' connections.

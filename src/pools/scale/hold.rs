@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::time::Time;
 
 /// How long a peak is kept.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Hold {
     /// At least, and no longer when nothing at all is needed any more.
     pub(super) least: Duration,
