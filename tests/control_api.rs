@@ -133,6 +133,7 @@ fn status(state_dir: &Path) -> Status {
             restarts: 0,
             last_exit: None,
             last_lines: Vec::new(),
+            check: None,
             scale: ScaleView::default(),
             processes: Vec::new(),
         },

@@ -8,10 +8,14 @@ mod addresses;
 mod bad_input;
 #[path = "daemon/breakages.rs"]
 mod breakages;
+#[path = "daemon/checks.rs"]
+mod checks;
 #[path = "daemon/control.rs"]
 mod control;
 #[path = "daemon/crash.rs"]
 mod crash;
+#[path = "daemon/includes.rs"]
+mod includes;
 #[path = "daemon/jobs.rs"]
 mod jobs;
 #[path = "daemon/life.rs"]

@@ -23,7 +23,7 @@ use crate::daemon::paths;
 use crate::http::Refused;
 use crate::status::Status;
 
-/// How long the daemon may take to answer. It answers from memory, but a reload reads files.
+/// How long the daemon may take to answer.
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Instead of an answer.
@@ -36,6 +36,8 @@ pub(super) enum Asked<T> {
     /// The end of the connection.
     Cut,
 }
+/// How long it may take to carry out an order: a pool's check has half a minute, or what the file says, and several take turns.
+const ORDERS_PATIENCE: Duration = Duration::from_secs(120);
 
 /// Which daemon is meant, when there are several on the machine.
 #[derive(Clone, Debug, Default, Args)]
@@ -156,7 +158,11 @@ impl Daemon {
         path: &str,
         body: Option<serde_json::Value>,
     ) -> Result<T, Failure> {
-        let mut answer = self.exchange(method.clone(), path, body, PATIENCE).await?;
+        let patience = match method {
+            Method::GET => PATIENCE,
+            _ => ORDERS_PATIENCE,
+        };
+        let mut answer = self.exchange(method.clone(), path, body, patience).await?;
         if answer.is_none() && method == Method::GET {
             // an upgrade was faster: its new program answers
             answer = self.exchange(method, path, None, PATIENCE).await?;

@@ -279,6 +279,9 @@ impl ServeArgs {
             load_guard: self.load_guard,
             groups: self.cgroup.clone(),
             listen: speech.listen,
+            has_default_listen: self.listen.is_empty()
+                && self.port()?.is_none()
+                && server.listen.is_empty(),
             tls: speech.tls,
             pem_files: speech.pem_files,
             limits: self.limits().or(server.limits),

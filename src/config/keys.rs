@@ -16,9 +16,11 @@ pub(super) struct Section {
 
 pub(super) const TOP: Section = Section {
     name: "the top of the file",
-    known: &["server", "defaults", "functions"],
-    later: &["include"],
+    known: &["include", "server", "defaults", "functions"],
+    later: &[],
     synonyms: &[
+        ("imports", "include"),
+        ("includes", "include"),
         ("pools", "functions"),
         ("programs", "functions"),
         ("services", "functions"),
@@ -113,11 +115,14 @@ pub(super) const POOL: Section = Section {
         "stop_timeout",
         "restart",
         "exit_on_failure",
+        "check",
+        "check_timeout",
+        "watch",
         "priority",
         "scale",
         "log",
     ],
-    later: &["check", "drain_timeout", "watch"],
+    later: &["drain_timeout"],
     synonyms: &[
         ("autorestart", "restart"),
         ("command", "cmd"),
@@ -175,12 +180,32 @@ pub(super) const LIMIT: Section = Section {
 
 pub(super) const SCALE: Section = Section {
     name: "\"scale\"",
-    known: &["target_wait", "service_level", "down_after", "step"],
-    later: &["headroom", "reserve", "schedule"],
+    known: &[
+        "target_wait",
+        "service_level",
+        "down_after",
+        "step",
+        "schedule",
+    ],
+    later: &["headroom", "reserve"],
     synonyms: &[
+        ("rushes", "schedule"),
         ("cooldown", "down_after"),
         ("keepalive", "down_after"),
         ("percentile", "service_level"),
+    ],
+};
+
+pub(super) const RUSH: Section = Section {
+    name: "an entry of \"schedule\"",
+    known: &["cron", "for", "min", "max"],
+    later: &[],
+    synonyms: &[
+        ("at", "cron"),
+        ("begin", "cron"),
+        ("duration", "for"),
+        ("lasts", "for"),
+        ("start", "cron"),
     ],
 };
 
@@ -210,7 +235,7 @@ pub(super) const LOG: Section = Section {
 };
 
 /// Every kind of map.
-pub(super) const ALL: [&Section; 9] = [
+pub(super) const ALL: [&Section; 10] = [
     &TOP,
     &SERVER,
     &SERVER_LIMITS,
@@ -219,6 +244,7 @@ pub(super) const ALL: [&Section; 9] = [
     &LIMITS,
     &LIMIT,
     &SCALE,
+    &RUSH,
     &LOG,
 ];
 

@@ -1,7 +1,7 @@
 //! What a configuration is, after every default has been filled in.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::address::Address;
 use super::command::fill;
+use super::cron::Cron;
 use super::tree::Place;
 
 /// A whole file.
@@ -157,6 +158,12 @@ pub struct Pool {
     pub restart: Restart,
     /// Whether the daemon ends when this pool does not work.
     pub exit_on_failure: bool,
+    /// What has to succeed before processes are started from a new file, or anew.
+    pub check: Option<Command>,
+    /// How long that may take.
+    pub check_timeout: Duration,
+    /// The files of its code: when one changes, its processes are replaced.
+    pub watch: Watch,
     /// When the pool grows and shrinks.
     pub scale: Scale,
     /// Its weight where `server.max_processes` does not give every pool what it wants.
@@ -176,6 +183,30 @@ pub enum Command {
     Run(Vec<String>),
     /// `run` with `shell: true`: the same, executed by `sh -c`.
     RunShell(String),
+}
+
+/// The files of a pool's code.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Watch {
+    /// Where relative patterns begin: the pool's `cwd`, or else the folder of the file.
+    pub folder: PathBuf,
+    /// Patterns of file names, as glob(7) has them, and `**` for any number of folders. Empty is no watching.
+    pub globs: Vec<String>,
+}
+
+impl Watch {
+    /// A pattern that begins in a folder, as a pattern of whole paths.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn pattern(folder: &Path, glob: &str) -> Result<glob::Pattern, glob::PatternError> {
+        let folder = glob::Pattern::escape(&folder.to_string_lossy());
+        // an absolute one stays as it is
+        let whole = Path::new(&folder).join(glob);
+        // "./x" is x
+        let whole: PathBuf = whole.components().collect();
+        glob::Pattern::new(&whole.to_string_lossy())
+    }
 }
 
 /// When a process that ended by itself is started again.
@@ -339,6 +370,31 @@ pub struct Scale {
     pub down_after: Option<Duration>,
     /// How many of its processes may be starting at once.
     pub step: Option<u32>,
+    /// Known rushes, in the order of the file.
+    pub schedule: Vec<Rush>,
+}
+
+/// A known rush: other bounds for some time.
+///
+/// It is in force from each minute that `cron` names, in the local time of the machine, for as long as `lasts`. Of several that are in
+/// force the one that began last counts, and of those that began in the same minute the last in the file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rush {
+    /// When it begins.
+    pub cron: Cron,
+    /// How long it lasts, at most 31 days.
+    pub lasts: Duration,
+    /// How many processes at least; the pool's own `min` when not said.
+    pub min: Option<u32>,
+    /// How many at most; the pool's own `max` when not said.
+    pub max: Option<u32>,
+}
+
+impl Rush {
+    /// The bounds that `pool` has while this is in force.
+    pub fn bounds(&self, pool: &Pool) -> (u32, u32) {
+        (self.min.unwrap_or(pool.min), self.max.unwrap_or(pool.max))
+    }
 }
 
 /// A pool's log files.
@@ -400,6 +456,7 @@ impl Default for Scale {
             service_level: 95,
             down_after: None,
             step: None,
+            schedule: Vec::new(),
         }
     }
 }
@@ -449,6 +506,9 @@ impl Pool {
             stop_timeout: Duration::from_secs(30),
             restart: Restart::Always,
             exit_on_failure: false,
+            check: None,
+            check_timeout: Duration::from_secs(30),
+            watch: Watch::default(),
             scale: Scale::default(),
             priority: 1,
             log: Log::default(),
@@ -472,6 +532,9 @@ impl Pool {
             stop_signal: Signal::Term,
             restart: Restart::Always,
             exit_on_failure: false,
+            check: None,
+            check_timeout: Duration::ZERO,
+            watch: Watch::default(),
             scale: Scale::default(),
             priority: 1,
             ..pool.clone()

@@ -23,6 +23,7 @@ use super::tls::{self, Certificates, Shaken};
 use crate::config::Address;
 use crate::jobs;
 use crate::proto::Response;
+use crate::sys::systemd::Passed;
 use crate::sys::{handover, net};
 
 /// How long accepting rests after an error that a new try does not mend, such as no descriptor left.
@@ -64,6 +65,14 @@ pub enum ListenError {
         "cannot listen on {0}: the address is in use (does a gearmand or another gearpool run? choose another port with -p)"
     )]
     InUse(String),
+    /// A socket that systemd has passed.
+    #[error("cannot listen on the socket {name:?} that was passed by systemd: {error}")]
+    Passed {
+        /// Its name.
+        name: String,
+        /// Why.
+        error: io::Error,
+    },
     /// Anything else.
     #[error("cannot listen on {address}: {error}")]
     Bind {
@@ -81,6 +90,8 @@ pub(super) struct ListenerState {
     pub(super) listen: Address,
     /// The socket, by its number.
     pub(super) descriptor: RawFd,
+    /// Whose the path of a Unix socket is.
+    owner: Owner,
 }
 
 /// A bound socket.
@@ -89,8 +100,17 @@ pub enum Listener {
     Tcp(std::net::TcpListener, SocketAddr),
     /// The same for TLS.
     Tls(std::net::TcpListener, SocketAddr),
-    /// A Unix socket, and its path, which is removed in the end.
-    Unix(StdUnixListener, PathBuf),
+    /// A Unix socket, its path, and whose that is.
+    Unix(StdUnixListener, PathBuf, Owner),
+}
+
+/// Who sees to the path of a Unix socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Owner {
+    /// We do, and remove it in the end.
+    Us,
+    /// Whoever has passed us the socket.
+    Systemd,
 }
 
 impl Listener {
@@ -141,7 +161,7 @@ impl Listener {
     pub(super) fn adopt(state: &ListenerState) -> io::Result<Listener> {
         let socket = handover::adopt(state.descriptor)?;
         Ok(match &state.listen {
-            Address::Unix(path) => Listener::Unix(socket.into(), path.clone()),
+            Address::Unix(path) => Listener::Unix(socket.into(), path.clone(), state.owner),
             Address::Tcp(..) | Address::Tls(..) => {
                 let socket = std::net::TcpListener::from(socket);
                 let own = socket.local_addr()?;
@@ -155,13 +175,63 @@ impl Listener {
 
     /// What another program needs to go on with it.
     pub(super) fn state(&self, listen: &Address) -> ListenerState {
-        let descriptor = match self {
-            Listener::Tcp(socket, _) | Listener::Tls(socket, _) => socket.as_raw_fd(),
-            Listener::Unix(socket, _) => socket.as_raw_fd(),
+        let (descriptor, owner) = match self {
+            Listener::Tcp(socket, _) | Listener::Tls(socket, _) => (socket.as_raw_fd(), Owner::Us),
+            Listener::Unix(socket, _, owner) => (socket.as_raw_fd(), *owner),
         };
         ListenerState {
             listen: listen.clone(),
             descriptor,
+            owner,
+        }
+    }
+
+    /// Takes a socket that was passed to us. With "tls" for its name, TLS is spoken there.
+    ///
+    /// # Errors
+    /// A sentence about a socket that nobody can connect to.
+    pub fn from_systemd(passed: Passed) -> Result<(Address, Listener), ListenError> {
+        let Passed { name, socket } = passed;
+        let socket = Socket::from(socket);
+        let refused = |error: io::Error| ListenError::Passed {
+            name: name.clone(),
+            error,
+        };
+        let wanted = "it is no stream socket that listens";
+        if !socket.is_listener().unwrap_or(false) || socket.r#type().ok() != Some(Type::STREAM) {
+            return Err(refused(io::Error::other(wanted)));
+        }
+        socket.set_nonblocking(true).map_err(refused)?;
+        let local = socket.local_addr().map_err(refused)?;
+        if let Some(own) = local.as_socket() {
+            let (host, port) = (own.ip().to_string(), own.port());
+            return Ok(match name == "tls" {
+                true => (Address::Tls(host, port), Listener::Tls(socket.into(), own)),
+                false => (Address::Tcp(host, port), Listener::Tcp(socket.into(), own)),
+            });
+        }
+        match local.as_pathname().map(Path::to_owned) {
+            Some(path) => Ok((
+                Address::Unix(path.clone()),
+                Listener::Unix(socket.into(), path, Owner::Systemd),
+            )),
+            None => Err(refused(io::Error::other("it has no path"))),
+        }
+    }
+
+    /// Whether this is where `listen` would be bound.
+    pub fn is_at(&self, listen: &Address) -> bool {
+        match (self, listen) {
+            (Listener::Tcp(_, own), Address::Tcp(host, port))
+            | (Listener::Tls(_, own), Address::Tls(host, port)) => {
+                let mut resolved = (host.as_str(), *port)
+                    .to_socket_addrs()
+                    .into_iter()
+                    .flatten();
+                resolved.any(|address| address == *own)
+            }
+            (Listener::Unix(_, own, _), Address::Unix(path)) => own == path,
+            _ => false,
         }
     }
 
@@ -170,7 +240,7 @@ impl Listener {
         match self {
             Listener::Tcp(_, address) => address.to_string(),
             Listener::Tls(_, address) => format!("tls://{address}"),
-            Listener::Unix(_, path) => format!("unix:{}", path.display()),
+            Listener::Unix(_, path, _) => format!("unix:{}", path.display()),
         }
     }
 
@@ -182,11 +252,11 @@ impl Listener {
         }
     }
 
-    /// The path, of a Unix socket.
+    /// The path, of a Unix socket of our own.
     pub fn path(&self) -> Option<PathBuf> {
         match self {
-            Listener::Tcp(..) | Listener::Tls(..) => None,
-            Listener::Unix(_, path) => Some(path.clone()),
+            Listener::Unix(_, path, Owner::Us) => Some(path.clone()),
+            Listener::Tcp(..) | Listener::Tls(..) | Listener::Unix(..) => None,
         }
     }
 
@@ -243,7 +313,7 @@ impl Listener {
                     }
                 }
             }
-            Listener::Unix(listener, _) => {
+            Listener::Unix(listener, ..) => {
                 let listener = UnixListener::from_std(listener)?;
                 let mut troubles = Troubles::default();
                 loop {
@@ -518,7 +588,7 @@ fn bind_unix(path: &Path, options: SocketOptions) -> io::Result<Listener> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None)?;
     socket.bind(&socket2::SockAddr::unix(path)?)?;
     socket.listen(options.backlog)?;
-    Ok(Listener::Unix(socket.into(), path.to_owned()))
+    Ok(Listener::Unix(socket.into(), path.to_owned(), Owner::Us))
 }
 
 fn refusal(address: String, error: io::Error) -> ListenError {

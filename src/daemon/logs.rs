@@ -17,7 +17,7 @@ mod layout;
 mod marks;
 pub mod names;
 mod pipe;
-mod tail;
+pub(super) mod tail;
 
 use std::cell::RefCell;
 use std::fs::DirBuilder;

@@ -4,6 +4,7 @@
 //! Every source is one variant of [`Happening`]; one synchronous handler takes it. The supervisor decides, the job server is asked
 //! through the hub, and nothing else starts, signals or counts processes.
 
+mod checks;
 mod connections;
 mod jobs;
 mod machine;
@@ -11,6 +12,7 @@ mod orders;
 mod processes;
 mod reload;
 mod sample;
+mod service;
 mod sweep;
 mod upgrade;
 mod weigh;
@@ -25,9 +27,12 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
+use self::checks::Checks;
 pub(super) use self::jobs::Losses;
+use self::service::Told;
 pub(super) use self::upgrade::Ground;
 use self::upgrade::Upgrade;
+use super::code::CodeWatch;
 use super::control::{Control, Force, Reply};
 use super::crew::{Crew, MemberService, Registration};
 use super::demand;
@@ -39,16 +44,18 @@ use super::peer::Origin;
 use super::snapshot::{Snapshooter, Sources};
 use super::spawn::Surroundings;
 use super::tls::Certificates;
+use super::watch::FileWatch;
 use crate::config::{PemFiles, Pool};
 use crate::jobs::{ConnId, Notice};
 use crate::pools::{
-    Action, Event, ExitStatus, Level, Plan, ProcId, ProcLoad, Slot, Stop, Supervisor, Tell,
+    Action, Event, ExitStatus, Level, Plan, ProcId, ProcLoad, Slot, Stop, Supervisor, Tell, Unfit,
 };
 use crate::proto::admin::Ending;
 use crate::sys::cgroup::{Group, Groups};
 use crate::sys::child::{self, Child, Exit, Spec};
 use crate::sys::guardian::Guardian;
 use crate::sys::pressure::Gauge;
+use crate::sys::systemd::Notifier;
 use crate::sys::{peer, signal};
 use crate::time::Time;
 use crate::tls::{self, Identity};
@@ -91,6 +98,15 @@ pub(super) enum Happening {
     Child,
     /// Something has changed in the folder of the configuration file.
     FileTouched,
+    /// A pool's check has ended: `None` when it passed.
+    Checked {
+        pool: String,
+        number: u64,
+        pid: Option<u32>,
+        failure: Option<Unfit>,
+    },
+    /// Files of a pool's code have changed, such as this one.
+    CodeChanged { pool: String, what: String },
     /// SIGHUP.
     Reload,
     /// SIGTERM, SIGINT, SIGUSR1.
@@ -116,6 +132,8 @@ pub(super) enum Flow {
 pub(super) struct Parts {
     pub(super) hub: Arc<Hub>,
     pub(super) file: Option<ConfigFile>,
+    /// What tells of its changes, where the system does.
+    pub(super) file_watch: Option<FileWatch>,
     pub(super) logs: Logs,
     pub(super) log: Log,
     /// Nobody for a plain job server, which starts no process and gets no file later.
@@ -124,6 +142,8 @@ pub(super) struct Parts {
     /// The files of the flags, where TLS is not the configuration file's matter.
     pub(super) pem_files: Option<PemFiles>,
     pub(super) surroundings: Surroundings,
+    /// Who wants to know how the service is.
+    pub(super) notifier: Notifier,
     pub(super) snapshooter: Snapshooter,
     pub(super) happenings: mpsc::UnboundedSender<Happening>,
     pub(super) seed: u64,
@@ -168,6 +188,12 @@ pub(super) struct Manager {
     oom: OutOfMemory,
     /// When processes were weighed last.
     weighed: Time,
+    checks: Checks,
+    /// When systemd expects a word, and what it was told last of how we are.
+    word_at: Option<Time>,
+    told: Told,
+    /// What tells of changes of the pools' code, once a pool wants to know.
+    code: Option<CodeWatch>,
     /// How the daemon ends, once it does.
     ending: Option<Stop>,
     /// All processes of ours have ended.
@@ -200,6 +226,10 @@ impl Manager {
             given_up: None,
             oom: OutOfMemory::default(),
             weighed: Time::ZERO,
+            checks: Checks::default(),
+            word_at: None,
+            told: Told::default(),
+            code: None,
             ending: None,
             is_finished: false,
             reaped: Arc::default(),
@@ -211,8 +241,11 @@ impl Manager {
     /// Starts the pools of the file. `listening` are the tasks that accept connections, which are ended when no more are wanted.
     pub(super) fn start(&mut self, listening: Vec<AbortHandle>) {
         self.listening = listening;
+        self.follow_file();
         self.configure();
+        self.check_new();
         self.work_off();
+        self.say_ready();
     }
 
     /// When something is due.
@@ -223,6 +256,7 @@ impl Manager {
             self.read_at,
             self.upgrades_at(),
             self.sweeps.values().map(|sweep| sweep.look_at).min(),
+            self.word_at,
         ]
         .into_iter()
         .flatten()
@@ -254,6 +288,13 @@ impl Manager {
                     let settled = self.parts.hub.now() + SETTLE;
                     self.read_at.get_or_insert(settled);
                 }
+                Happening::Checked {
+                    pool,
+                    number,
+                    pid,
+                    failure,
+                } => self.checked(&pool, number, pid, failure),
+                Happening::CodeChanged { pool, what } => self.code_changed(&pool, &what),
                 Happening::Reload => {
                     self.parts.log.reopen();
                     if self.parts.file.is_some() || self.parts.pem_files.is_some() {
@@ -300,12 +341,14 @@ impl Manager {
                 Some(file) if file.age() < SETTLE => self.read_at = Some(now + SETTLE),
                 Some(file) => {
                     let reading = file.read_if_changed();
+                    self.follow_file();
                     // what came of it has been logged
                     let _ = self.apply(reading);
                 }
                 None => {}
             }
         }
+        self.say_alive(now);
         if self.sample_at.is_some_and(|at| at <= now) {
             self.sample(now);
         }
@@ -395,6 +438,8 @@ impl Manager {
         if self.ending.is_none() {
             tracing::info!("shutting down");
             self.parts.hub.with(|server, _| server.end_service());
+            self.end_checks();
+            self.parts.notifier.stopping();
         }
         if stop == Stop::WhenIdle {
             // what is running may take long: nobody is to start something new here meanwhile

@@ -1,5 +1,6 @@
 //! The daemon: tokio around the two state machines.
 
+mod code;
 pub mod conn;
 pub mod control;
 mod crew;

@@ -37,6 +37,7 @@ use crate::sys::cgroup::Groups;
 use crate::sys::guardian::Guardian;
 use crate::sys::lock::{LockError, StateFolder};
 use crate::sys::pressure::Gauge;
+use crate::sys::systemd::{self, Notifier};
 use crate::sys::{clock, core_dump, handover, net, orphans, signal, user};
 
 /// gearmand's own, when nobody names one.
@@ -70,7 +71,12 @@ pub fn run(mut settings: Settings) -> anyhow::Result<()> {
         user::resolve(Some(name), None)?;
     }
     let deadline = Instant::now() + settings.program.patience();
-    let bound = bind(&settings, deadline)?;
+    let passed = systemd::passed().context("cannot take the sockets that systemd passes")?;
+    let passed: Vec<_> = passed
+        .into_iter()
+        .map(Listener::from_systemd)
+        .collect::<Result<_, _>>()?;
+    let bound = bind(&mut settings, passed, deadline)?;
     // the lock is taken by the process that keeps it
     let starting = match settings.ground {
         Ground::Background => Some(background::detach().context("cannot go to the background")?),
@@ -328,14 +334,15 @@ fn serve(
         tokio::spawn(serve_control(control_listener, controls));
 
         let (touches, mut touched) = mpsc::channel(1);
-        let file = settings.config.map(|file| ConfigFile::new(file.path, file.text, file.config));
-        let watch = file.as_ref().and_then(|file| watch(file.path(), touches));
+        let file = settings.config.map(|file| ConfigFile::new(file.path, file.texts, file.config));
+        let file_watch = file.as_ref().and_then(|_| watch(touches));
         let log_dir = settings.log_dir.unwrap_or_else(|| super::paths::default_log_dir(&settings.state_dir));
         let logs = Logs::start(&log_dir).with_context(|| format!("cannot write the workers' logs to {}", log_dir.display()))?;
         let pools = file.as_ref().map(|file| (file.path().display().to_string(), file.pools().len()));
         let mut manager = Manager::new(Parts {
             hub: Arc::clone(&hub),
             file,
+            file_watch,
             logs,
             log,
             guardian,
@@ -344,6 +351,7 @@ fn serve(
             certificates: Arc::clone(&certificates),
             pem_files: settings.pem_files,
             surroundings,
+            notifier: Notifier::from_env(),
             snapshooter: Snapshooter::new(addresses.clone(), settings.state_dir.display().to_string(), log_dir.display().to_string()),
             happenings: to_manager,
             seed: rand::random(),
@@ -451,7 +459,6 @@ fn serve(
         }
         hub.say_goodbye();
         let given_up = manager.finish();
-        drop(watch);
         for path in sockets.iter().chain([&control_socket]) {
             // somebody may have tidied up before us
             let _ = std::fs::remove_file(path);
@@ -468,11 +475,24 @@ fn serve(
 }
 
 /// A server that takes gearmand's place waits for a port: a script that restarts it does not wait for the end of the one before.
-fn bind(settings: &Settings, deadline: Instant) -> Result<Vec<(Address, Listener)>, ListenError> {
+///
+/// What has been passed to us is not bound again, and instead of the default it is enough.
+fn bind(
+    settings: &mut Settings,
+    passed: Vec<(Address, Listener)>,
+    deadline: Instant,
+) -> Result<Vec<(Address, Listener)>, ListenError> {
+    let is_plain = |(address, _): &(Address, Listener)| !address.is_encrypted();
+    let makes_do = settings.has_default_listen && passed.iter().any(is_plain);
+    settings.listen.retain(|listen| {
+        let is_passed = passed.iter().any(|(_, passed)| passed.is_at(listen));
+        !is_passed && (listen.is_encrypted() || !makes_do)
+    });
     loop {
         match bind_once(settings) {
             Err(ListenError::InUse(_)) if Instant::now() < deadline => std::thread::sleep(AGAIN),
-            result => return result,
+            Ok(bound) => return Ok(passed.into_iter().chain(bound).collect()),
+            Err(error) => return Err(error),
         }
     }
 }
@@ -539,8 +559,8 @@ async fn serve_control(listener: UnixListener, controls: mpsc::Sender<super::con
     }
 }
 
-fn watch(path: &Path, touches: mpsc::Sender<()>) -> Option<FileWatch> {
-    match FileWatch::start(path, touches) {
+fn watch(touches: mpsc::Sender<()>) -> Option<FileWatch> {
+    match FileWatch::new(touches) {
         Ok(watch) => Some(watch),
         Err(error) => {
             tracing::warn!(%error, "the configuration file cannot be watched; use `gearpool reload` after a change");

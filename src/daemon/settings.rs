@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::file::Texts;
 use super::listener::SocketOptions;
 use super::log::{LogTarget, Verbosity};
 use crate::config::{Address, Config, PemFiles, ServerLimits};
@@ -14,6 +15,8 @@ pub struct Settings {
     pub program: Program,
     /// Where to listen. Never empty.
     pub listen: Vec<Address>,
+    /// Whether nobody named an address; sockets that systemd passes are enough then.
+    pub has_default_listen: bool,
     /// What is shown where TLS is spoken.
     pub tls: Option<Identity>,
     /// Where that comes from, when flags said it; otherwise it is the file's.
@@ -59,8 +62,8 @@ pub struct Settings {
 pub struct LoadedFile {
     /// Where it stands.
     pub path: PathBuf,
-    /// What it says.
-    pub text: String,
+    /// What it says, and what it includes.
+    pub texts: Texts,
     /// What that means.
     pub config: Config,
     /// What its `server.tls` names.

@@ -9,7 +9,9 @@
 //! dips, and a replacement that does not come up costs nothing.
 
 mod failure;
+mod fitness;
 mod look;
+mod rush;
 mod size;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -18,6 +20,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use self::fitness::Fitness;
+use self::rush::Rushing;
 use super::event::{
     Action, ExitStatus, Level, PoolLoad, Pressure, ProcId, ProcLoad, Slot, Stop, Tell,
 };
@@ -120,6 +124,10 @@ pub(super) struct Crew {
     pool: Arc<Pool>,
     place: Place,
     by_hand: ByHand,
+    /// What its schedule has in force.
+    rush: Option<Rushing>,
+    /// What became of its check.
+    fitness: Fitness,
 
     /// In the order of their start, which is that of their numbers.
     members: Vec<Process>,
@@ -190,9 +198,10 @@ pub(super) enum Waiting {
 impl Crew {
     pub(super) fn new(pool: Arc<Pool>) -> Crew {
         Crew {
-            pool,
             place: Place::InFile,
             by_hand: ByHand::default(),
+            rush: None,
+            fitness: Fitness::of_new(&pool),
             members: Vec::new(),
             counts: Counts::default(),
             vacant: BTreeSet::new(),
@@ -220,6 +229,7 @@ impl Crew {
             waiting: Waiting::Nothing,
             dirty: true,
             due: None,
+            pool,
         }
     }
 
@@ -266,6 +276,7 @@ impl Crew {
             );
         }
         self.pool = pool;
+        self.fitness.configured(&self.pool);
         self.done.clear();
         if !change.rolled.is_empty() {
             self.restarts.forgive();
@@ -514,6 +525,10 @@ impl Crew {
                 n: 0,
                 reason: Reason::AtMin,
             },
+            None if self.fitness.is_untried() => Target {
+                n: 0,
+                reason: Reason::Untried,
+            },
             None => self.decide(turn),
         };
         match gone_because {
@@ -605,10 +620,7 @@ impl Crew {
 
     /// `min` and `max` in force.
     fn bounds(&self) -> (u32, u32) {
-        let (min, max) = self
-            .by_hand
-            .bounds
-            .unwrap_or((self.pool.min, self.pool.max));
+        let (min, max) = self.wanted_bounds();
         let done = self.done.len() as u32;
         (min.saturating_sub(done), max.saturating_sub(done))
     }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use jiff::ZonedDateTime;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Pool, Signal};
@@ -66,6 +67,13 @@ pub enum Event {
     Sampled(Vec<PoolLoad>),
     /// The memory of processes of pools with `max_memory`, with all that they have started, in bytes.
     Weighed(Vec<(ProcId, u64)>),
+    /// What the clock on the wall shows, in the zone in which schedules are meant.
+    Clock(ZonedDateTime),
+    /// What came of a pool's check: `None` when it passed. A pool that is new starts nothing before.
+    Checked {
+        pool: String,
+        failure: Option<Unfit>,
+    },
     /// How the machine is, sampled.
     Pressed(Pressure),
     /// Keep the pool between these two until the file changes it. `min == max` holds one number.
@@ -80,6 +88,15 @@ pub enum Event {
     ShutDown(Stop),
     /// A deadline has come, or the loop woke for another reason.
     Tick,
+}
+
+/// Why a pool's check did not pass.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Unfit {
+    /// The command and how it ended: "php -l fetch.php: exit 255".
+    pub text: String,
+    /// The last lines that it wrote.
+    pub lines: Vec<String>,
 }
 
 /// How the daemon ends.

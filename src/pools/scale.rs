@@ -72,6 +72,8 @@ pub(super) enum Reason {
     AtMax,
     /// `scale: off`: it has `min`.
     Off,
+    /// It has nothing before its check has passed.
+    Untried,
     /// One for each job that is running.
     Busy { n: u32 },
     /// One for each job, as the service time is not known.
@@ -246,6 +248,7 @@ impl fmt::Display for Reason {
             Reason::AtMin => write!(f, "at min"),
             Reason::AtMax => write!(f, "held at max: raise max to start more"),
             Reason::Off => write!(f, "scaling is off"),
+            Reason::Untried => write!(f, "starts when its check has passed"),
             Reason::Busy { n } => write!(f, "wants {n}: {n} busy"),
             Reason::Cold { n } => write!(f, "wants {n}: one for each job until the first ends"),
             Reason::Late {

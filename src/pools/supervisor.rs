@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use jiff::ZonedDateTime;
 use serde::{Deserialize, Serialize};
 
 use super::crew::{Crew, Daemon, Ending, Need, Share, Turn, Waiting};
@@ -26,6 +27,9 @@ pub struct Supervisor {
     jitter: Jitter,
     caps: Caps,
     pressure: Pressure,
+    /// What the clock on the wall showed last. It is looked at again before anything depends on it.
+    #[serde(skip)]
+    clock: Option<ZonedDateTime>,
     /// In the order of the file; pools that were removed and have processes left are at the end.
     crews: Vec<Crew>,
     by_name: BTreeMap<String, usize>,
@@ -51,6 +55,7 @@ impl Supervisor {
             jitter: Jitter::new(seed),
             caps: Caps::default(),
             pressure: Pressure::default(),
+            clock: None,
             crews: Vec::new(),
             by_name: BTreeMap::new(),
             by_proc: BTreeMap::new(),
@@ -169,6 +174,17 @@ impl Supervisor {
                     }
                 }
             }
+            Event::Clock(clock) => {
+                for crew in crews {
+                    crew.clock(&clock, turn);
+                }
+                self.clock = Some(clock);
+            }
+            Event::Checked { pool, failure } => {
+                if let Some(crew) = at(crews, by_name.get(&pool)) {
+                    crew.checked(failure);
+                }
+            }
             Event::Pressed(pressure) => self.pressure = pressure,
             Event::Scale { pool, min, max } => {
                 if let Some(crew) = at(crews, by_name.get(&pool)) {
@@ -220,6 +236,11 @@ impl Supervisor {
         for (_, mut crew) in before {
             crew.remove();
             self.crews.push(crew);
+        }
+        if let Some(clock) = &self.clock {
+            for crew in &mut self.crews {
+                crew.clock(clock, turn);
+            }
         }
         self.index();
     }

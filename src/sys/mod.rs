@@ -7,7 +7,7 @@
 //! [`child`] starts a worker, [`lifetime`] ties any other command to this process, [`signal`] ends it; [`orphans`] and [`cgroup`] get
 //! hold of what it leaves, and [`guardian`] ends all of them when the daemon was killed. [`peer`] says which worker a connection
 //! belongs to, by way of [`process`], the system's table of processes; [`pressure`] says how the machine is;
-//! [`handover`] puts another program in this process's place.
+//! [`systemd`] is told how the service is, and passes it its sockets; [`handover`] puts another program in this process's place.
 
 pub mod background;
 pub mod cgroup;
@@ -29,6 +29,7 @@ pub mod priority;
 pub mod process;
 pub mod signal;
 pub mod syslog;
+pub mod systemd;
 pub mod user;
 
 use std::io;

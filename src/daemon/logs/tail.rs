@@ -10,7 +10,7 @@ const KEPT: usize = 16 << 10;
 
 /// The end of a process's output. It never holds more than twice [`KEPT`].
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(super) struct Tail {
+pub(in crate::daemon) struct Tail {
     #[serde(with = "serde_bytes")]
     bytes: Vec<u8>,
     /// Whether `bytes` begins within a line, perhaps.
@@ -19,7 +19,7 @@ pub(super) struct Tail {
 
 impl Tail {
     /// More output.
-    pub(super) fn push(&mut self, chunk: &[u8]) {
+    pub(in crate::daemon) fn push(&mut self, chunk: &[u8]) {
         let skipped = chunk.len().saturating_sub(KEPT);
         if skipped > 0 {
             self.bytes.clear();
@@ -32,7 +32,7 @@ impl Tail {
     }
 
     /// The last lines, the oldest first. Bytes that are no UTF-8 are shown as U+FFFD.
-    pub(super) fn lines(&self) -> Vec<String> {
+    pub(in crate::daemon) fn lines(&self) -> Vec<String> {
         let kept = self.bytes.len().saturating_sub(KEPT);
         let mut text = &self.bytes[kept..];
         if (self.cut || kept > 0)

@@ -139,7 +139,7 @@ impl Manager {
                     until: now + WAIT,
                 };
             }
-            Err(error) => self.give_up(&error),
+            Err(error) => self.call_off(&error),
         }
     }
 
@@ -164,16 +164,19 @@ impl Manager {
             return;
         };
         if let Some(ending) = self.ending {
-            return self.give_up(&format!("the daemon is shutting down: {ending:?}"));
+            return self.call_off(&format!("the daemon is shutting down: {ending:?}"));
         }
         if self.parts.hub.arriving() > 0 || self.reaped() > 0 {
             return self.look_again("connections or processes come and go too fast");
+        }
+        if self.is_checking() {
+            return self.look_again("a pool's check is running; try again when it has ended");
         }
         if self.parts.hub.now().since(self.ordered) < ANSWER {
             return self.look_again("there are too many orders");
         }
         if let Some(refusal) = self.secret(force) {
-            return self.give_up(&refusal);
+            return self.call_off(&refusal);
         }
         let Some(logs) = self.parts.logs.stop(LOGS_STOP) else {
             return self.look_again("the disk of the workers' logs is too slow");
@@ -195,7 +198,7 @@ impl Manager {
                 format!("cannot execute {program}: {}", sys::reason(&error))
             }
         };
-        self.give_up(&error);
+        self.call_off(&error);
     }
 
     /// This moment will not do.
@@ -206,11 +209,11 @@ impl Manager {
                 stage: Stage::Waiting { at, until },
                 ..
             }) if now < *until => *at = now + AGAIN,
-            _ => self.give_up(why),
+            _ => self.call_off(why),
         }
     }
 
-    fn give_up(&mut self, why: &str) {
+    fn call_off(&mut self, why: &str) {
         if let Some(upgrade) = self.upgrade.take() {
             refuse(upgrade.reply, why);
         }
@@ -238,6 +241,13 @@ impl Manager {
             given_up: _,
             oom: _,
             weighed: _,
+            // none runs, and the next one checks anew
+            checks: _,
+            // systemd hears of the next one
+            word_at: _,
+            told: _,
+            // files are watched anew
+            code: _,
             // its own tasks, of which there are others
             listening: _,
             // there is no upgrade then
@@ -267,6 +277,8 @@ impl Manager {
             heritage,
             // found again, by the same rules
             groups: _,
+            file_watch: _,
+            notifier: _,
         } = parts;
         let (known, leaving) = hub.peers();
         let start = clock::number(hub.start())?;

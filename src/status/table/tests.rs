@@ -74,6 +74,7 @@ fn pool(name: &str, members: Vec<MemberStatus>) -> PoolStatus {
             restarts: 0,
             last_exit: None,
             last_lines: Vec::new(),
+            check: None,
             scale: ScaleView::default(),
             processes: Vec::new(),
         },
