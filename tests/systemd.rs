@@ -105,6 +105,14 @@ fn a_service_says_how_it_is_from_its_start_to_its_end() {
     let words: Vec<_> = result.split_whitespace().skip(1).collect();
     assert_eq!(words, ["f"], "{result:?}");
 
+    // another program in the same process is the same service
+    let upgraded = daemon.run(&["upgrade"]);
+    assert_eq!(upgraded.code, 0, "{upgraded:?}");
+    systemd.hear("ready in another program", |text| {
+        text.starts_with("READY=1")
+    });
+    systemd.hear("a sign of life of that", |text| text == "WATCHDOG=1");
+
     daemon.signal(Signal::SIGHUP);
     let text = systemd.hear("reloading", |text| text.starts_with("RELOADING=1"));
     let micros = text.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").unwrap();
@@ -198,6 +206,14 @@ fn sockets_that_are_passed_are_listened_on() {
     let result = daemon.result("f", shown).out;
     let words: Vec<_> = result.split_whitespace().skip(1).collect();
     assert_eq!(words, [own.port().to_string()], "{result:?}");
+
+    let upgraded = daemon.run(&["upgrade"]);
+    assert_eq!(upgraded.code, 0, "{upgraded:?}");
+    assert_eq!(
+        daemon.status().server.listen,
+        [own.to_string(), format!("unix:{}", path.display())]
+    );
+    assert_eq!(daemon.result("f", "show LISTEN_FDS").code, 0);
     let by_path = daemon.run(&[
         "admin",
         "-h",

@@ -116,6 +116,30 @@ fn what_was_set_by_hand_and_what_was_learned_stays() {
     until("the others to go", || stage.status().pools.len() == 1);
 }
 
+/// What a process has started before the upgrade, in a session of its own, goes with it after that.
+#[test]
+fn orphans_are_found_as_before() {
+    let stage = Stage::start(
+        "f: {cmd: \"setsid sleep 1000 & echo $! > orphan; exec php worker.php\", shell: true}\n",
+    );
+    let before = stage.ready("f", 1);
+    let orphan: u32 = stage.home.read("orphan").trim().parse().unwrap();
+    let is_there = |pid| gearpool::sys::process::one(pid).is_some_and(|it| !it.ended);
+    stage.upgrade();
+    assert!(is_there(orphan));
+    kill(
+        Pid::from_raw(pids(&before)[0].cast_signed()),
+        Signal::SIGKILL,
+    )
+    .unwrap();
+    until("the orphan to be ended", || !is_there(orphan));
+    until("its successor", || {
+        let new = stage.home.read("orphan").trim().parse();
+        new.is_ok_and(|new: u32| new != orphan && is_there(new))
+    });
+    stage.ready("f", 1);
+}
+
 #[test]
 fn jobs_that_are_set_aside_or_held_stay() {
     let stage = Stage::start(

@@ -49,11 +49,6 @@ struct Asker {
 }
 
 impl Checks {
-    /// Whether none runs or waits to.
-    pub(super) fn is_over(&self) -> bool {
-        self.runs.is_empty()
-    }
-
     pub(super) fn unfit(&self) -> &BTreeSet<String> {
         &self.unfit
     }
@@ -65,6 +60,11 @@ impl Checks {
 }
 
 impl Manager {
+    /// Whether a check runs or waits to.
+    pub(super) fn is_checking(&self) -> bool {
+        !self.checks.runs.is_empty()
+    }
+
     /// Checks the pools of the first file.
     pub(super) fn check_new(&mut self) {
         for pool in self.pools().to_vec() {
@@ -94,7 +94,7 @@ impl Manager {
             .map(|pool| pool.name.clone())
             .collect();
         for name in old {
-            self.call_off(&name);
+            self.give_up(&name);
             self.settle(&name, None);
         }
         let names = wanted.iter().map(|pool| pool.name.clone()).collect();
@@ -147,7 +147,7 @@ impl Manager {
     /// Checks a pool. One that runs for it already may have seen what was there before, and is given up.
     fn check(&mut self, pool: Arc<Pool>, restart: Option<Option<Slot>>) {
         let name = pool.name.clone();
-        let before = self.call_off(&name);
+        let before = self.give_up(&name);
         let restart = match (before.and_then(|run| run.restart), restart) {
             // two different ones are all
             (Some(one), Some(other)) if one != other => Some(None),
@@ -166,7 +166,7 @@ impl Manager {
         self.start_checks();
     }
 
-    fn call_off(&mut self, name: &str) -> Option<Run> {
+    fn give_up(&mut self, name: &str) -> Option<Run> {
         let run = self.checks.runs.remove(name)?;
         self.checks.queue.retain(|queued| queued != name);
         if let Some(pid) = run.pid {
@@ -364,7 +364,7 @@ impl Manager {
     /// Ends them all, with the daemon.
     pub(super) fn end_checks(&mut self) {
         for name in self.checks.runs.keys().cloned().collect::<Vec<_>>() {
-            self.call_off(&name);
+            self.give_up(&name);
         }
         // they hear that the daemon ends
         self.checks.askers.clear();

@@ -153,7 +153,7 @@ impl Manager {
                     until: now + WAIT,
                 };
             }
-            Err(error) => self.give_up(&error),
+            Err(error) => self.call_off(&error),
         }
     }
 
@@ -178,19 +178,19 @@ impl Manager {
             return;
         };
         if let Some(ending) = self.ending {
-            return self.give_up(&format!("the daemon is shutting down: {ending:?}"));
+            return self.call_off(&format!("the daemon is shutting down: {ending:?}"));
         }
         if self.parts.hub.arriving() > 0 || self.reaped() > 0 {
             return self.look_again("connections or processes come and go too fast");
         }
-        if !self.checks.is_over() {
+        if self.is_checking() {
             return self.look_again("a pool's check is running; try again when it has ended");
         }
         if self.parts.hub.now().since(self.ordered) < ANSWER {
             return self.look_again("there are too many orders");
         }
         if let Some(refusal) = self.secret(force) {
-            return self.give_up(&refusal);
+            return self.call_off(&refusal);
         }
         let Some(logs) = self.parts.logs.stop(LOGS_STOP) else {
             return self.look_again("the disk of the workers' logs is too slow");
@@ -212,7 +212,7 @@ impl Manager {
                 format!("cannot execute {program}: {}", sys::reason(&error))
             }
         };
-        self.give_up(&error);
+        self.call_off(&error);
     }
 
     /// This moment will not do.
@@ -223,11 +223,11 @@ impl Manager {
                 stage: Stage::Waiting { at, until },
                 ..
             }) if now < *until => *at = now + AGAIN,
-            _ => self.give_up(why),
+            _ => self.call_off(why),
         }
     }
 
-    fn give_up(&mut self, why: &str) {
+    fn call_off(&mut self, why: &str) {
         if let Some(upgrade) = self.upgrade.take() {
             refuse(upgrade.reply, why);
         }
