@@ -1,4 +1,4 @@
-//! What the real daemon costs with 200 pools of 20 processes that have nothing to do.
+//! What the real daemon costs with 200 pools of 20 processes that have nothing to do, or as many pools as it has descriptors for.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -8,12 +8,17 @@ use std::time::{Duration, Instant};
 
 use gearpool::pools::view::ProcessState;
 use gearpool::status::Status;
+use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
 
 const POOLS: usize = 200;
 const PROCESSES: usize = 20;
+
+/// So many descriptors the daemon needs for a process, and beside them.
+const DESCRIPTORS: usize = 5;
+const OTHERS: usize = 64;
 
 /// How long it is watched.
 const WATCHED: Duration = Duration::from_secs(60);
@@ -31,20 +36,24 @@ pub(crate) fn measure() {
         .status()
         .expect("there is a C compiler");
     assert!(compiled.success(), "the worker: {compiled}");
+    let (_, limit) = getrlimit(Resource::RLIMIT_NOFILE).expect("there is a limit");
+    let room = (limit as usize).saturating_sub(OTHERS) / (DESCRIPTORS * PROCESSES);
+    let pools = POOLS.min(room);
     let mut file = String::new();
-    for pool in 0..POOLS {
+    for pool in 0..pools {
         let _ = writeln!(file, "p{pool}: {{cmd: ./idle p{pool}, count: {PROCESSES}}}");
     }
     fs::write(folder.join("workers.yaml"), file).expect("the folder is writable");
 
     let start = Instant::now();
-    let mut daemon = gearpool(
+    let daemon = gearpool(
         folder,
         &["serve", "-c", "workers.yaml", "-L", "127.0.0.1", "-p", "0"],
     )
     .stderr(fs::File::create(folder.join("daemon.log")).expect("the folder is writable"))
     .spawn()
     .expect("the daemon starts");
+    let mut daemon = Daemon(daemon);
     loop {
         let status = gearpool(folder, &["status", "--json"])
             .stdout(Stdio::piped())
@@ -55,7 +64,7 @@ pub(crate) fn measure() {
             let states = members.map(|it| it.process.state);
             states.filter(|&it| it == ProcessState::Running).count()
         });
-        if running == POOLS * PROCESSES {
+        if running == pools * PROCESSES {
             break;
         }
         assert!(
@@ -65,22 +74,22 @@ pub(crate) fn measure() {
         std::thread::sleep(Duration::from_millis(500));
     }
     println!(
-        "{POOLS} pools of {PROCESSES} processes were up after {:.1} s",
+        "{pools} pools of {PROCESSES} processes were up after {:.1} s",
         start.elapsed().as_secs_f64()
     );
     // what follows from the start
     std::thread::sleep(Duration::from_secs(5));
-    let (before, began) = (cpu(&daemon), Instant::now());
+    let (before, began) = (daemon.cpu(), Instant::now());
     std::thread::sleep(WATCHED);
-    let used = (cpu(&daemon) - before).as_secs_f64() / began.elapsed().as_secs_f64();
+    let used = (daemon.cpu() - before).as_secs_f64() / began.elapsed().as_secs_f64();
     println!(
         "idle they cost {:.3} % of a processor; the daemon has {} MiB of memory",
         used * 100.0,
-        resident(&daemon) >> 20
+        daemon.resident() >> 20
     );
-    kill(pid(&daemon), Signal::SIGTERM).expect("it is there");
+    kill(daemon.pid(), Signal::SIGTERM).expect("it is there");
     let start = Instant::now();
-    daemon.wait().expect("it ends");
+    daemon.0.wait().expect("it ends");
     println!("stopped after {:.1} s", start.elapsed().as_secs_f64());
 }
 
@@ -96,19 +105,31 @@ fn gearpool(folder: &Path, words: &[&str]) -> Command {
     command
 }
 
-fn pid(daemon: &Child) -> Pid {
-    Pid::from_raw(daemon.id().cast_signed())
+/// One that does not outlive this program.
+struct Daemon(Child);
+
+impl Daemon {
+    fn pid(&self) -> Pid {
+        Pid::from_raw(self.0.id().cast_signed())
+    }
+
+    /// The processor time of all of its threads.
+    fn cpu(&self) -> Duration {
+        let clock = ClockId::pid_cpu_clock_id(self.pid()).expect("it is there");
+        clock_gettime(clock).expect("it is there").into()
+    }
+
+    /// In bytes.
+    fn resident(&self) -> u64 {
+        let text = fs::read_to_string(format!("/proc/{}/statm", self.0.id())).unwrap_or_default();
+        let pages = text.split(' ').nth(1).and_then(|it| it.parse::<u64>().ok());
+        pages.unwrap_or_default() * 4096
+    }
 }
 
-/// The processor time of all of its threads.
-fn cpu(daemon: &Child) -> Duration {
-    let clock = ClockId::pid_cpu_clock_id(pid(daemon)).expect("it is there");
-    clock_gettime(clock).expect("it is there").into()
-}
-
-/// In bytes.
-fn resident(daemon: &Child) -> u64 {
-    let text = fs::read_to_string(format!("/proc/{}/statm", daemon.id())).unwrap_or_default();
-    let pages = text.split(' ').nth(1).and_then(|it| it.parse::<u64>().ok());
-    pages.unwrap_or_default() * 4096
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
