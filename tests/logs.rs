@@ -65,32 +65,36 @@ fn files(folder: &Path, slot: u32) -> Vec<Vec<u8>> {
 async fn rotated_files_hold_everything_between_them() {
     let folder = tempfile::tempdir().unwrap();
     let logs = Logs::start(folder.path()).unwrap();
-    let config = Log {
-        max_size: 100_000,
-        keep: 1000,
-        ..Log::default()
-    };
-    // 300,000 lines of all lengths, from both descriptors, as fast as it goes.
+    // 300,000 lines of all lengths, from both descriptors, as fast as it goes: some at once, and more at once than a pipe holds, which
+    // is passed on without being looked at where files are large.
     let script = "import os, sys\n\
         lines = [b'%d %s\\n' % (n, b'x' * (n * 7919 % 97)) for n in range(300000)]\n\
-        for at in range(0, len(lines), 37):\n\
-        \x20   os.write(1 + at % 2, b''.join(lines[at:at + 37]))";
-    let last = run(&logs, 1, &config, &["python3", "-c", script]).await;
-
+        most = int(sys.argv[1])\n\
+        for at in range(0, len(lines), most):\n\
+        \x20   os.write(1 + at % 2, b''.join(lines[at:at + most]))";
     let mut expected = String::new();
     for number in 0..300_000_usize {
         writeln!(expected, "{number} {}", "x".repeat(number * 7919 % 97)).unwrap();
     }
-    let files = files(folder.path(), 1);
-    assert_eq!(files.len(), expected.len().div_ceil(100_000));
-    for file in &files {
-        assert!(file.len() <= 100_000);
-        assert_eq!(file.last(), Some(&b'\n'));
-    }
-    assert!(files.concat() == expected.as_bytes());
     let lines: Vec<&str> = expected.lines().collect();
-    assert_eq!(last, lines[lines.len() - 20..]);
-    assert_eq!(logs.dropped(), 0);
+    for (slot, max_size, at_once) in [(1, 100_000, "37"), (2, 1 << 20, "9001")] {
+        let config = Log {
+            max_size,
+            keep: 1000,
+            ..Log::default()
+        };
+        let command = ["python3", "-c", script, at_once];
+        let last = run(&logs, slot, &config, &command).await;
+        let files = files(folder.path(), slot);
+        assert_eq!(files.len(), expected.len().div_ceil(max_size as usize));
+        for file in &files {
+            assert!(file.len() as u64 <= max_size);
+            assert_eq!(file.last(), Some(&b'\n'));
+        }
+        assert!(files.concat() == expected.as_bytes());
+        assert_eq!(last, lines[lines.len() - 20..]);
+        assert_eq!(logs.dropped(), 0);
+    }
 }
 
 #[tokio::test]

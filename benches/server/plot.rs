@@ -37,7 +37,7 @@ const PANELS: [Panel; 3] = [
     },
     Panel {
         title: "by idle connections",
-        points: &[0, 100, 1_000, 5_000],
+        points: &[0, 100, 300, 1_000],
         prepare: |server, connections| {
             let all = (0..connections).map(|_| TcpStream::connect(server.address()));
             Ok(all.collect::<Result<_, _>>()?)

@@ -10,7 +10,7 @@
 //! needs besides.
 //!
 //! Nor does it copy the table of descriptors, only to close thousands of connections one by one when it executes its program. It begins
-//! with the daemon's own (`CLONE_FILES`) and takes the lowest few with it, among which is what it needs.
+//! with the daemon's own (`CLONE_FILES`) and takes the lowest few with it, among which is what it needs (`CLOSE_RANGE_UNSHARE`).
 //!
 //! The child writes to the daemon's memory whatever it writes to memory, on a stack of its own. All signals are blocked meanwhile, so
 //! that no handler of the daemon runs in it.
@@ -78,6 +78,8 @@ struct Orders<'a> {
     /// For [`SHELL`].
     script: *const *const c_char,
     env: *const *const c_char,
+    /// Whether the table of descriptors is still the daemon's.
+    shares_descriptors: bool,
     /// [`LOW`], which become 0, 1 and 2.
     descriptors: [c_int; 3],
     prepare: &'a dyn Fn() -> io::Result<()>,
@@ -119,7 +121,17 @@ pub(super) unsafe fn launch(
         }
     };
     put(descriptors.map(|it| it.as_raw_fd()), low)?;
+    // SAFETY: numbers, and no such descriptor. Kernels before 5.9 do not know it, and old containers forbid it
+    let shares_descriptors = unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            libc::c_uint::MAX,
+            libc::c_uint::MAX,
+            0,
+        ) == 0
+    };
     let orders = Orders {
+        shares_descriptors,
         path: program.path.as_ptr(),
         argv: argv.as_ptr(),
         script: script.as_ptr(),
@@ -138,11 +150,14 @@ pub(super) unsafe fn launch(
         libc::sigfillset(all.as_mut_ptr());
         libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());
         let top = stack.as_mut_ptr().add(stack.capacity());
-        let borrowed = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_FILES;
+        let mut flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
+        if shares_descriptors {
+            flags |= libc::CLONE_FILES;
+        }
         let pid = libc::clone(
             child,
             top.cast(),
-            borrowed | libc::CLONE_PIDFD | libc::SIGCHLD,
+            flags,
             (&raw const orders).cast_mut().cast(),
             &raw mut pidfd,
         );
@@ -197,23 +212,21 @@ extern "C" fn child(orders: *mut c_void) -> c_int {
 
 /// Returns only when that failed.
 fn execute(orders: &Orders<'_>) -> io::Error {
-    let highest = orders
-        .descriptors
-        .into_iter()
-        .max()
-        .unwrap_or(libc::STDERR_FILENO);
-    // SAFETY: numbers. Kernels before 5.9 know the second way alone
-    let own = unsafe {
-        libc::syscall(
-            libc::SYS_close_range,
-            highest + 1,
-            libc::c_uint::MAX,
-            libc::CLOSE_RANGE_UNSHARE,
-        ) == 0
-            || libc::unshare(libc::CLONE_FILES) == 0
-    };
-    if !own {
-        return io::Error::last_os_error();
+    if orders.shares_descriptors {
+        let highest = orders.descriptors.into_iter().max();
+        let first = highest.unwrap_or(libc::STDERR_FILENO) + 1;
+        // SAFETY: numbers
+        let own = unsafe {
+            libc::syscall(
+                libc::SYS_close_range,
+                first,
+                libc::c_uint::MAX,
+                libc::CLOSE_RANGE_UNSHARE,
+            )
+        };
+        if own == -1 {
+            return io::Error::last_os_error();
+        }
     }
     for (wanted, &descriptor) in (0..).zip(&orders.descriptors) {
         // SAFETY: numbers; the copy is not close-on-exec

@@ -1,8 +1,8 @@
 //! The operating system: processes, signals, sockets, locks. The only place of `unsafe` and of nix.
 //!
 //! It does what it is told and keeps no state of its own but which children are waited for: which process should exist is decided in
-//! `pools`, who waits for it is the daemon's. Nothing here may call `waitpid(-1)`, which would take the exit statuses that tokio
-//! waits for.
+//! `pools`, who waits for it is the daemon's. Nothing here may call `waitpid(-1)`, which would take the exit statuses that somebody
+//! else waits for.
 //!
 //! [`child`] starts a worker, [`lifetime`] ties any other command to this process, [`signal`] ends it; [`orphans`] and [`cgroup`] get
 //! hold of what it leaves, and [`guardian`] ends all of them when the daemon was killed. [`peer`] says which worker a connection

@@ -335,7 +335,8 @@ impl Pipe {
         let (Some(file), Some(line)) = (self.file.room(), self.layout.room()) else {
             return false;
         };
-        let most = file.min(line).min(BUFFER);
+        // the last line is begun at least: there is to be room for its end
+        let most = file.saturating_sub(USUAL).min(line).min(BUFFER);
         if most < USUAL {
             return false;
         }
