@@ -1,6 +1,7 @@
 //! The client side of the control API: finds the daemon, and asks it one thing.
 
 use std::fs;
+use std::error::Error as _;
 use std::io::{self, ErrorKind};
 use std::os::unix::net::UnixStream as BlockingStream;
 use std::path::{Path, PathBuf};
@@ -284,6 +285,18 @@ pub(super) fn segment(text: &str) -> String {
     out
 }
 
+/// Whether the daemon has closed the connection before it has answered. What was sent and not read yet makes that a reset.
+fn is_cut(error: &hyper::Error) -> bool {
+    let cause = error.source().and_then(|it| it.downcast_ref::<io::Error>());
+    let is_gone = cause.is_some_and(|it| {
+        matches!(
+            it.kind(),
+            ErrorKind::ConnectionReset | ErrorKind::BrokenPipe
+        )
+    });
+    is_gone || error.is_incomplete_message() || error.is_closed()
+}
+
 async fn exchange(
     stream: UnixStream,
     method: Method,
@@ -304,7 +317,7 @@ async fn exchange(
     let body = body.map(|body| body.to_string()).unwrap_or_default();
     let request = request.body(Full::new(Bytes::from(body)))?;
     let answer = match sender.send_request(request).await {
-        Err(error) if error.is_incomplete_message() || error.is_closed() => return Ok(None),
+        Err(error) if is_cut(&error) => return Ok(None),
         answer => answer.context(CLOSED)?,
     };
     let code = answer.status();
