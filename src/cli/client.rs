@@ -1,7 +1,7 @@
 //! The client side of the control API: finds the daemon, and asks it one thing.
 
-use std::fs;
 use std::error::Error as _;
+use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::unix::net::UnixStream as BlockingStream;
 use std::path::{Path, PathBuf};

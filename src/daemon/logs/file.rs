@@ -195,8 +195,8 @@ impl SlotFile {
         self.index.note(self.size, time, what);
     }
 
-    /// Writes in one piece what fits, and begins a new file at a line end otherwise. Only a line that is longer than a file may be makes
-    /// a file longer.
+    /// Writes in one piece what fits, and begins a new file at a line end otherwise. A line whose beginning has been written is finished
+    /// first, which may make the file longer.
     pub(super) fn append(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             let room = self.config.max_size.saturating_sub(self.size);
