@@ -158,11 +158,10 @@ impl Manager {
             }
         });
         for &conn in &member.conns {
+            // it is ours until we hear that it is closed, and what was lost with it is told before that
+            self.losses.ended.insert(conn, Arc::clone(&obituary));
             // something that it has left behind may hold the other end open, and with it a job
-            if self.parts.hub.peer(conn).is_some() {
-                self.losses.ended.insert(conn, Arc::clone(&obituary));
-                self.parts.hub.close(conn);
-            }
+            self.parts.hub.close(conn);
         }
     }
 
