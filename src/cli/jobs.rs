@@ -33,7 +33,7 @@ pub struct JobsArgs {
     what: Option<What>,
 
     #[command(flatten)]
-    list: ListArgs,
+    bare: BareArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -52,18 +52,25 @@ enum What {
     Discard(SomeArgs),
 }
 
+/// Without a word for what is wanted. A function here could not be told from a misplaced one of those words.
 #[derive(Debug, Args)]
-struct ListArgs {
-    /// Only this function's
-    #[arg(value_name = "FUNCTION")]
-    function: Option<String>,
-
+struct BareArgs {
     /// How many to list
     #[arg(short = 'n', long, value_name = "N", default_value_t = 100)]
     lines: u16,
 
     #[command(flatten)]
     common: Common,
+}
+
+#[derive(Debug, Args)]
+struct ListArgs {
+    /// Only this function's
+    #[arg(value_name = "FUNCTION")]
+    function: Option<String>,
+
+    #[command(flatten)]
+    bare: BareArgs,
 }
 
 #[derive(Debug, Args)]
@@ -96,7 +103,13 @@ impl JobsArgs {
     /// # Errors
     /// No daemon, or its refusal.
     pub(super) fn run(self) -> Result<u8, Failure> {
-        match self.what.unwrap_or(What::List(self.list)) {
+        let bare = || {
+            What::List(ListArgs {
+                function: None,
+                bare: self.bare,
+            })
+        };
+        match self.what.unwrap_or_else(bare) {
             What::List(args) => args.run("/jobs", jobs::list),
             What::Failed(args) => args.run("/failed", jobs::failed),
             What::Show(args) => {
@@ -117,16 +130,14 @@ impl JobsArgs {
 
 impl ListArgs {
     fn run(self, path: &str, text: fn(&JobList, Look) -> String) -> Result<u8, Failure> {
-        let daemon = self.common.daemon.locate()?;
-        let function = self.function.as_deref().map(segment);
+        let ListArgs { function, bare } = self;
+        let BareArgs { lines, common } = bare;
+        let daemon = common.daemon.locate()?;
+        let function = function.as_deref().map(segment);
         let function = function.map(|it| format!("&function={it}"));
-        let path = format!(
-            "{path}?limit={}{}",
-            self.lines,
-            function.unwrap_or_default()
-        );
+        let path = format!("{path}?limit={lines}{}", function.unwrap_or_default());
         let list: JobList = block_on(daemon.get(&path))?;
-        print(&list, self.common.json, text)
+        print(&list, common.json, text)
     }
 }
 

@@ -229,7 +229,7 @@ fn jobs_are_listed_shown_and_cancelled() {
     assert!(worker.starts_with("f/1 pid "), "{worker}");
     let list: JobList = json(&daemon, &["jobs", "list", "f", "-n", "2"]);
     assert_eq!((list.jobs.len(), list.total), (2, 3));
-    let text = daemon.run(&["jobs", "f", "-n", "2"]).out;
+    let text = daemon.run(&["jobs", "list", "f", "-n", "2"]).out;
     assert!(text.contains("and 1 more"), "{text}");
     assert!(listed_of(&daemon, "nobody").is_empty());
 
