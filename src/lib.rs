@@ -38,12 +38,26 @@
 //!
 //! [`pools::Supervisor`] says [`Spawn`](pools::Action::Spawn); `daemon::manager` starts it through [`sys::child`] on the main thread, its
 //! output goes to `daemon::logs` on a thread of its own, and [`sys::guardian`] is told, which kills what is left when the daemon is
-//! killed. When a connection registers a function, [`sys::peer`] finds out whose it is. To stop a process it is quiesced, then parked,
+//! killed. The daemon is the subreaper of all that descends from it: when a process has ended, `daemon::manager` ends what it has left,
+//! and only then tells the supervisor, which may start the next. When a connection registers a function, [`sys::peer`] finds out whose it is. To stop a process it is quiesced, then parked,
 //! then signalled; later its connection is closed, and in the end it is killed with its whole group.
+//!
+//! What is to be started anew is checked before, where the file says how (`daemon::manager`): a pool's `check` is a process of the
+//! daemon's too, and until it has passed the supervisor knows the pool as it was, or knows that a new one has to wait
+//! ([`pools::Event::Checked`]). A changed file, a changed piece of code and an operator's restart all go that way.
 //!
 //! Its connections are traced ([`jobs::JobServer::trace`]): when one is given a job or loses it, the task that has that to send first
 //! marks it ([`daemon::logs::Marks`]) at the byte which the process has written by then, and the log's index says so. The job
 //! server pays a look at a flag for it, and the log's thread is not waited for.
+//!
+//! # The way of an upgrade
+//!
+//! Another program takes over in the same process ([`daemon::handover`]). It is asked first whether it can. Then the connections'
+//! threads and the one of the logs are stopped between two steps of their tasks, so that everything stands still and nothing is half
+//! done: `daemon::quiet`. What they have told is heard, and all that there is, the two machines, what each connection and each pipe is
+//! in the middle of, is written as *one value with a version*; sockets, pipes and the lock are in it by their numbers. The main thread
+//! executes the program, with the signals held back, and it makes everything from the value before the first task goes on
+//! (`daemon::past`). Until that call nothing is given up, and whatever fails, the threads go on. TLS does not cross.
 //!
 //! # Code map, in reading order
 //!
@@ -74,19 +88,23 @@
 //! 4. The hub puts replies into mailboxes before it unlocks and writes sockets after, so packets to one peer keep the core's order.
 //!    There is no `.await` under the lock.
 //! 5. No process gets a stopping signal while it holds a job that somebody wants, unless its deadline has passed.
-//! 6. Intent lives in the file and in the operator's commands, state in the processes; only the supervisor's step connects them.
+//! 6. Intent lives in the files and in the operator's commands, state in the processes; only the supervisor's step connects them.
 //! 7. What comes from outside has a named bound: the operator's in [`daemon::limits::Limits`]; [`proto::frame::MAX_LINE`],
 //!    [`jobs::MAX_UNIQUE`], [`jobs::MAX_FUNCTION`], [`jobs::MAX_FUNCTIONS`], [`jobs::MAX_ABILITIES`], [`jobs::MAX_WAITING`],
 //!    [`jobs::MAX_CLIENT_ID`], [`jobs::MAX_FAILED`], [`jobs::MAX_FAILED_BYTES`], [`daemon::tls::HANDSHAKE_TIMEOUT`], [`tls::wire::MAX_CIPHERTEXT`]; the log's lines about peers are
 //!    paced (`daemon::pace`); a pool's `max`, its log's `max_size`, its restarts' back-off. One peer's turn at the job server is bounded
 //!    too (`daemon::hub`), and a list goes out in pieces ([`jobs::JobServer::go_on`]).
-//! 8. No job waits while somebody who could take it is left asleep, unless an operator holds its function ([`jobs::JobServer::assert_invariants`] checks it).
+//! 8. What a state machine, a connection or a pipe remembers crosses with an upgrade: it is serialized with the field that holds it, or
+//!    the field says why not.
+//! 9. No job waits while somebody who could take it is left asleep, unless an operator holds its function ([`jobs::JobServer::assert_invariants`] checks it).
 //!
 //! # Threads
 //!
-//! The main thread runs the manager and forks all children, which die with the thread that forked them. `connections-N` each run a
+//! The main thread runs the manager, forks all children, which die with the thread that forked them, takes the signals, and executes the
+//! next program. `connections-N` each run a
 //! runtime of their own; a connection stays on its thread. One thread writes the workers' logs, so that a slow disk slows the workers,
-//! never the job server; another one compresses old ones, behind everything else. `memory` gives back what a long queue has left. The
+//! never the job server; another one compresses old ones, behind everything else. `watch` compares the files of the pools' code, where a
+//! pool asks for it (`daemon::code`). `memory` gives back what a long queue has left. The
 //! guardian is a process; a job server without a file has none.
 
 pub mod time;

@@ -68,6 +68,21 @@ pub struct ServerStatus {
     /// How many of those had to go for others since the start.
     #[serde(default)]
     pub failed_jobs_discarded: u64,
+    /// The last upgrade in place, if there was one.
+    #[serde(default)]
+    pub upgrade: Option<UpgradeStatus>,
+}
+
+/// An upgrade in place: another program took over, in the same process.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct UpgradeStatus {
+    /// The version before.
+    pub from: String,
+    /// How many there were since the daemon started, with this one.
+    pub count: u64,
+    /// How long no connection was served.
+    #[serde(with = "crate::time::seconds")]
+    pub silent: Duration,
 }
 
 /// A pool, with what the job server and the system know of its processes.

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use gearpool::config::{Limits, Signal};
+use gearpool::config::{Limit, Limits, Resource, Signal};
 use gearpool::sys::child::{Child, Spec, spawn};
 use gearpool::sys::signal::{kill_group, signal_group};
 use gearpool::sys::user::resolve;
@@ -121,21 +121,61 @@ async fn the_environment_is_the_given_one_alone() {
 #[tokio::test]
 async fn directory_mask_priority_and_limits() {
     let folder = tempfile::tempdir().unwrap();
-    let mut spec = shell("pwd; umask; nice; ulimit -n; ulimit -c; ulimit -t; ulimit -v");
+    let mut spec = shell(
+        "pwd; umask; nice; ulimit -n; ulimit -c; ulimit -t; ulimit -v; ulimit -d; ulimit -Hd; ulimit -s; ulimit -f; ulimit -l",
+    );
     spec.cwd = Some(folder.path().to_owned());
     spec.umask = Some(0o027);
     spec.nice = Some(7);
-    spec.limits = Limits {
-        nofile: Some(77),
-        core: Some(0),
-        cpu: Some(60),
-        address_space: Some(1 << 30),
-        nproc: None,
+    let soft = |soft| Limit {
+        soft: Some(soft),
+        hard: Some(1 << 30),
     };
+    spec.limits = Limits(
+        [
+            (Resource::Nofile, Limit::of(77)),
+            (Resource::Core, Limit::of(0)),
+            (Resource::Cpu, Limit::of(60)),
+            (Resource::AddressSpace, Limit::of(1 << 30)),
+            (Resource::Data, soft(1 << 29)),
+            (Resource::Stack, Limit::of(4 << 20)),
+            (Resource::Fsize, Limit::of(5 << 20)),
+            (Resource::Memlock, Limit::of(64 << 10)),
+        ]
+        .into(),
+    );
     assert_eq!(
         output(&spec).await,
-        format!("{}\n0027\n7\n77\n0\n60\n1048576\n", folder.path().display())
+        format!(
+            "{}\n0027\n7\n77\n0\n60\n1048576\n524288\n1048576\n4096\n10240\n64\n",
+            folder.path().display()
+        )
     );
+    // as much as the daemon itself may have
+    let mut spec = shell("ulimit -Sn; ulimit -Hn");
+    let most = Limit {
+        soft: None,
+        hard: None,
+    };
+    spec.limits = Limits([(Resource::Nofile, most)].into());
+    let (_, hard) =
+        nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE).unwrap();
+    assert_eq!(output(&spec).await, format!("{hard}\n{hard}\n"));
+}
+
+#[tokio::test]
+async fn no_new_privileges() {
+    let told = |text: String| {
+        let line = text.lines().find(|line| line.starts_with("NoNewPrivs:"));
+        line.map(str::to_owned)
+    };
+    let mut spec = spec(&["cat", "/proc/self/status"]);
+    assert_eq!(told(output(&spec).await).unwrap(), "NoNewPrivs:\t0");
+    spec.no_new_privileges = true;
+    if nix::unistd::geteuid().is_root() {
+        spec.ids = resolve(Some("nobody"), None).unwrap();
+    }
+    assert_eq!(told(output(&spec).await).unwrap(), "NoNewPrivs:\t1");
 }
 
 #[tokio::test]
@@ -231,7 +271,7 @@ async fn what_is_wrong_with_its_surroundings_is_named() {
         "working directory /etc/passwd: not a directory"
     );
     let mut greedy = spec(&["true"]);
-    greedy.limits.nofile = Some(u64::MAX - 1);
+    greedy.limits = Limits([(Resource::Nofile, Limit::of(u64::MAX - 1))].into());
     assert_eq!(
         refusal(&greedy),
         "cannot start \"true\": cannot set limit nofile to 18446744073709551614 \

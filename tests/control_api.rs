@@ -99,6 +99,10 @@ async fn manager(mut orders: mpsc::Receiver<Control>, state_dir: std::path::Path
                 let done = format!("{pool} restarts {slot:?}");
                 reply.send(on(&pool, done)).map_err(|_| ())
             }
+            Control::Upgrade { force, reply } => {
+                let error = format!("the new program says no, by force: {force:?}");
+                reply.send(Err(error)).map_err(|_| ())
+            }
             Control::Pause { function, reply } | Control::Resume { function, reply } => reply
                 .send(on(&function, format!("{function} is held")))
                 .map_err(|_| ()),
@@ -129,6 +133,7 @@ fn status(state_dir: &Path) -> Status {
             restarts: 0,
             last_exit: None,
             last_lines: Vec::new(),
+            check: None,
             scale: ScaleView::default(),
             processes: Vec::new(),
         },
@@ -149,6 +154,7 @@ fn status(state_dir: &Path) -> Status {
             logs_failing: 0,
             logs_dropped: 0,
             shutting_down: false,
+            upgrade: None,
             connections: 3,
             failed_jobs: 0,
             failed_jobs_discarded: 0,
@@ -225,6 +231,18 @@ fn every_answer_has_its_code() {
         ),
         ("GET /nothing", "", 404, refused("there is no such path")),
         (
+            "POST /upgrade",
+            "",
+            409,
+            refused("the new program says no, by force: No"),
+        ),
+        (
+            "POST /upgrade?force=true",
+            "",
+            409,
+            refused("the new program says no, by force: Yes"),
+        ),
+        (
             "POST /reload",
             "",
             422,
@@ -244,6 +262,8 @@ fn every_answer_has_its_code() {
             400,
         ),
         ("POST /pools/fetchURL/restart?slot=x", "", 400),
+        ("POST /upgrade?force=x", "", 400),
+        ("GET /upgrade", "", 405),
         ("POST /pools/fetchURL/restart?slots=3", "", 400),
     ] {
         let (got, answer) = daemon.request(head, body);

@@ -8,12 +8,18 @@ mod addresses;
 mod bad_input;
 #[path = "daemon/breakages.rs"]
 mod breakages;
+#[path = "daemon/checks.rs"]
+mod checks;
 #[path = "daemon/control.rs"]
 mod control;
 #[path = "daemon/crash.rs"]
 mod crash;
+#[path = "daemon/includes.rs"]
+mod includes;
 #[path = "daemon/jobs.rs"]
 mod jobs;
+#[path = "daemon/life.rs"]
+mod life;
 #[path = "daemon/logs.rs"]
 mod logs;
 #[path = "daemon/php_ends.rs"]
@@ -24,12 +30,14 @@ mod reload;
 mod run;
 #[path = "support/running.rs"]
 mod running;
-#[path = "daemon/scale.rs"]
-mod scale;
+#[path = "daemon/schedule.rs"]
+mod schedule;
 #[path = "daemon/shutdown.rs"]
 mod shutdown;
 #[path = "support/daemon.rs"]
 mod support;
+#[path = "daemon/sweep.rs"]
+mod sweep;
 #[path = "daemon/tutorial.rs"]
 mod tutorial;
 #[path = "daemon/view.rs"]

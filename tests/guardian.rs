@@ -119,7 +119,7 @@ fn the_daemon() {
         .build()
         .unwrap();
     let _inside = runtime.enter();
-    let guardian = Guardian::start_from(Path::new(GEARPOOL), &token).unwrap();
+    let guardian = Guardian::start_from(Path::new(GEARPOOL), &token, None).unwrap();
     let mut outputs = Vec::new();
     let mut line = format!("started: {}", guardian.pid());
     for script in WORKERS {
@@ -174,7 +174,7 @@ fn a_normal_end_leaves_nothing_either_and_touches_no_other() {
         .unwrap();
     let _inside = runtime.enter();
     let token = format!("finished-{}", std::process::id());
-    let guardian = Guardian::start_from(Path::new(GEARPOOL), &token).unwrap();
+    let guardian = Guardian::start_from(Path::new(GEARPOOL), &token, None).unwrap();
     let other_token = format!("{token}-other");
     let bystander = child::spawn(&worker(&other_token, "echo ready; exec sleep 1000")).unwrap();
 
@@ -207,7 +207,7 @@ fn the_guardian_holds_nothing_and_heeds_no_polite_signal() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     // Without close-on-exec, as something inherited would be.
     let leaked = nix::fcntl::fcntl(&listener, nix::fcntl::FcntlArg::F_DUPFD(60)).unwrap();
-    let guardian = Guardian::start_from(Path::new(GEARPOOL), &token).unwrap();
+    let guardian = Guardian::start_from(Path::new(GEARPOOL), &token, None).unwrap();
     nix::unistd::close(leaked).unwrap();
     let pid = guardian.pid();
 
@@ -233,7 +233,7 @@ fn the_guardian_holds_nothing_and_heeds_no_polite_signal() {
 #[test]
 fn a_guardian_that_was_killed_is_noticed() {
     let token = format!("lost-{}", std::process::id());
-    let guardian = Guardian::start_from(Path::new(GEARPOOL), &token).unwrap();
+    let guardian = Guardian::start_from(Path::new(GEARPOOL), &token, None).unwrap();
     kill_group(guardian.pid()).unwrap();
     eventually("the pipe is broken", || {
         guardian

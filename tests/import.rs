@@ -73,9 +73,11 @@ stdout_logfile=/var/log/fetch.log
 stdout_logfile_maxbytes=50MB
 stdout_logfile_backups=3
 environment=APP_ENV="prod,eu",
-    DEBUG=0
+    DEBUG=0,PRICE="5$",HOME=%(ENV_HOME)s
 
 [program:mail]
+stdout_logfile=/var/log/mail-%(process_num)02d.log
+stderr_logfile=/var/log/mail.err
 command=python3 send.py --from "Our Shop <shop@example.com>" --home %(ENV_HOME)s --price $5
 priority=10
 
@@ -111,9 +113,11 @@ log_file=/var/log/gearman-manager.log
 [Sum]
 dedicated_count=5
 dedicated_only=1
+timeout=20
 [fetch_url]
 count=15
 priority=2
+timeout=60
 "#;
 
 const FETCH: &str = "<?php\nfunction fetch_url($job, &$log) {\n  $log[] = 'looked at '.$job->workload();\n  return strrev($job->workload());\n}\n";

@@ -72,6 +72,8 @@ enum Step {
     Discard(prop::sample::Index),
     /// `maxqueue`, with as many limits as there are.
     MaxQueue(usize, Vec<u32>),
+    /// Another server goes on where this one stopped.
+    Upgrade,
 }
 
 /// How a worker ends a job.
@@ -130,6 +132,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => job().prop_map(Step::Discard),
         1 => (0..FUNCTIONS.len(), prop::collection::vec(0..5u32, 0..4))
             .prop_map(|(function, limits)| Step::MaxQueue(function, limits)),
+        2 => Just(Step::Upgrade),
     ]
 }
 
@@ -163,13 +166,7 @@ struct World {
 
 impl World {
     fn new(limits: Limits) -> World {
-        let mut server = JobServer::new(Options {
-            handle_prefix: "H:test".to_owned(),
-            job_retries: limits.retries,
-            max_queue: limits.max_queue,
-            max_queued_bytes: limits.max_queued_bytes,
-            ..Options::default()
-        });
+        let mut server = JobServer::new(options(&limits));
         let Policy {
             attempts,
             retries,
@@ -488,6 +485,15 @@ impl World {
                 );
                 self.ask(who, &line, "OK")?;
             }
+            Step::Upgrade => {
+                let options = Options {
+                    seed: 7,
+                    ..options(&self.model.limits)
+                };
+                let state = rmp_serde::to_vec_named(&self.server.state()).expect("it is written");
+                let state = rmp_serde::from_slice(&state).expect("it is read");
+                self.server = JobServer::restore(state, options);
+            }
         }
         self.compare(must_wake)
     }
@@ -760,6 +766,16 @@ impl World {
         prop_assert_eq!(self.model.jobs.len(), 0, "jobs are left");
         prop_assert_eq!(self.model.waiting_foreground, 0, "clients still wait");
         Ok(())
+    }
+}
+
+fn options(limits: &Limits) -> Options {
+    Options {
+        handle_prefix: "H:test".to_owned(),
+        job_retries: limits.retries,
+        max_queue: limits.max_queue,
+        max_queued_bytes: limits.max_queued_bytes,
+        ..Options::default()
     }
 }
 

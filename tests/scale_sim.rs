@@ -14,27 +14,27 @@ mod world;
 
 use ours::Ours;
 use report::{fixed_costs, one, ours, percentile, policies, print, row, summarize};
-use world::{Arrival, Pool, World};
+use world::{Arrival, Policy, Pool, World};
 
 #[test]
 fn the_table_of_all_loads() {
-    let fixed = fixed_costs();
-    let it = summarize(ours, &fixed, true);
+    let fixed = fixed_costs(1);
+    let it = summarize(ours, &fixed, true, 1);
     print(std::slice::from_ref(&it));
     assert_eq!(it.cut, 0, "stopped while busy");
-    // what was reached with a tenth of room; the design's own simulation reached a p95 of 0.15 s with 1,352 starts
-    assert!(it.p95 <= 0.175 * 1.1, "p95 {}", it.p95);
+    // what the design's own simulation reached, and a tenth more
+    assert!(it.p95 <= 0.15 * 1.1, "p95 {}", it.p95);
     assert!(it.p99 <= 0.86 * 1.1, "p99 {}", it.p99);
     assert!(it.cost <= 0.41 * 1.1, "cost {}", it.cost);
-    assert!(it.starts <= 1690 * 11 / 10, "starts {}", it.starts);
+    assert!(it.starts <= 1352 * 11 / 10, "starts {}", it.starts);
 }
 
 #[test]
 fn others_wait_longer_or_cut_jobs() {
-    let fixed = fixed_costs();
+    let fixed = fixed_costs(1);
     let all: Vec<_> = policies()
         .into_iter()
-        .map(|policy| summarize(policy, &fixed, false))
+        .map(|policy| summarize(policy, &fixed, false, 1))
         .collect();
     print(&all);
     let (ours, others) = all.split_last().unwrap();
@@ -46,7 +46,7 @@ fn others_wait_longer_or_cut_jobs() {
 
 #[test]
 fn a_spike_is_met_at_once() {
-    let world = one("spike", &mut *ours());
+    let world = one("spike", &mut *ours(), 1);
     let pool = &world.pools[0];
     let last = pool.waits.iter().copied().fold(0.0, f64::max);
     assert!(last <= 36.0, "the last began after {last} s");
@@ -60,20 +60,32 @@ fn a_spike_is_met_at_once() {
 
 #[test]
 fn a_step_and_a_rhythm() {
-    let fixed = fixed_costs();
+    let fixed = fixed_costs(1);
     let of = |name| {
         let place = workloads::NAMES.iter().position(|&it| it == name).unwrap();
-        let row = row(&one(name, &mut *ours()).pools[0]);
+        let row = row(&one(name, &mut *ours(), 1).pools[0]);
         (row.p95, row.cost / fixed[place], row.starts)
     };
-    // the design asks for 45 starts, which is not reached
     let (p95, cost, starts) = of("step");
     assert!(
-        p95 <= 0.1 && cost <= 0.55 && starts <= 60,
+        p95 <= 0.1 && cost <= 0.55 && starts <= 45,
         "{p95} {cost} {starts}"
     );
     let (p95, cost, _) = of("on/off");
     assert!(p95 <= 0.6 && cost <= 0.5, "{p95} {cost}");
+}
+
+#[test]
+fn a_rate_that_wanders() {
+    let of = |policy: &mut dyn Policy| row(&one("random walk", policy, 1).pools[0]);
+    let (ours, fixed) = (of(&mut *ours()), of(&mut rivals::AlwaysMax));
+    let cost = ours.cost / fixed.cost;
+    println!(
+        "p95 {} p99 {} cost {cost} starts {}",
+        ours.p95, ours.p99, ours.starts
+    );
+    assert!(ours.p95 <= 0.37 && cost <= 0.75, "{} {cost}", ours.p95);
+    assert_eq!(ours.cut, 0);
 }
 
 #[test]
@@ -90,8 +102,8 @@ fn a_crash_loop_never_scales_up() {
     let world = World::run(vec![pool], arrivals, &mut *ours(), 900.0);
     let pool = &world.pools[0];
     println!("{} crashes, {} starts", pool.crashes, pool.starts);
-    // four at once, and then the waits of 0.5 s doubling to 30 s, which jitter makes shorter by an eighth on average
-    assert!(pool.crashes <= 22, "{}", pool.crashes);
+    // one at a time, and the waits of 0.5 s doubling to 30 s, which jitter makes a little shorter
+    assert!(pool.crashes <= 16, "{}", pool.crashes);
     assert_eq!(pool.waits.len(), 480);
 }
 
@@ -111,7 +123,7 @@ fn a_steady_pool_beside_a_flood_keeps_its_share() {
         assert_eq!(pool.cut, 0);
     }
     // it takes spares in turns and does not start for what it keeps
-    assert!(world.pools[0].starts <= 300, "{}", world.pools[0].starts);
+    assert!(world.pools[0].starts <= 60, "{}", world.pools[0].starts);
     let steady = percentile(&world.pools[1].waits, 95.0);
     assert!(steady <= 0.3, "{steady}");
 }

@@ -38,6 +38,7 @@ use gearpool::pools::view::{PoolState, ProcessState};
 use gearpool::pools::{Event, ProcId, Stop};
 use gearpool::time::Time;
 use manager::Tidings;
+use random::Random;
 use world::{Happening, World};
 
 /// How many seeds are tried when nothing else is said.
@@ -59,6 +60,7 @@ struct Played {
     retried: u64,
     overdue: u64,
     processes: u64,
+    upgrades: u64,
 }
 
 /// Whether the operator cancels jobs.
@@ -110,6 +112,13 @@ fn play(seed: u64, cancels: Cancels, is_traced: bool) -> Played {
             world.later(after, Happening::Cancel);
         }
     }
+    if seed % 3 == 1 {
+        let mut upgrades = Random::new(seed << 32);
+        for _ in 0..8 {
+            let after = upgrades.millis(0, FAULTS.as_millis() as u64);
+            world.later(after, Happening::Upgrade);
+        }
+    }
     for _ in 0..8 {
         let after = world.strict.millis(0, FAULTS.as_millis() as u64);
         world.later(after, Happening::Hold);
@@ -127,6 +136,7 @@ fn play(seed: u64, cancels: Cancels, is_traced: bool) -> Played {
         retried: world.ledger.count_retried(),
         overdue: world.overdues,
         processes: world.ever.len() as u64,
+        upgrades: world.upgrades,
     }
 }
 
@@ -214,6 +224,7 @@ fn play_all(seeds: u64) -> Played {
                             all.retried += one.retried;
                             all.overdue += one.overdue;
                             all.processes += one.processes;
+                            all.upgrades += one.upgrades;
                         }
                         Err(_) => {
                             eprintln!("the seed is {seed}");
@@ -264,14 +275,15 @@ fn seeds() {
     let seeds = from_environment("GEARPOOL_SIM_SEEDS").unwrap_or(SEEDS);
     let played = play_all(seeds);
     println!(
-        "{seeds} seeds: {} steps, {} jobs, {} cancelled, {} set aside, {} retries, {} past their limit, {} processes",
+        "{seeds} seeds: {} steps, {} jobs, {} cancelled, {} set aside, {} retries, {} past their limit, {} processes, {} upgrades",
         played.steps,
         played.jobs,
         played.cancelled,
         played.set_aside,
         played.retried,
         played.overdue,
-        played.processes
+        played.processes,
+        played.upgrades
     );
     // a world in which nothing happens proves nothing
     assert!(played.steps > 1000 * seeds, "{} steps", played.steps);
@@ -293,4 +305,5 @@ fn seeds() {
         "{} processes",
         played.processes
     );
+    assert!(played.upgrades > 2 * seeds, "{} upgrades", played.upgrades);
 }

@@ -25,7 +25,16 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "pools::Slot",
         ],
     ),
-    ("sys", &["time", "config::Limits", "config::Signal"]),
+    (
+        "sys",
+        &[
+            "time",
+            "config::Limit",
+            "config::Limits",
+            "config::Resource",
+            "config::Signal",
+        ],
+    ),
     ("tls", &["config::PemFiles", "sys::reason"]),
     (
         "client",

@@ -26,3 +26,5 @@ mod strangers;
 mod support;
 #[path = "tls/traffic.rs"]
 mod traffic;
+#[path = "tls/upgrade.rs"]
+mod upgrade;

@@ -1,6 +1,8 @@
-//! Gearpool's scaling beside that of other systems, in simulation: `cargo bench --bench scale`. With the name of a load, each policy's
-//! figures on it; and what one decision costs.
+//! Gearpool's scaling beside that of other systems, in simulation: `cargo bench --bench scale`. With `each`, each policy's figures on
+//! each load; with `seeds N`, the mean of so many runs; and what one decision costs. With `decision` that alone, for callgrind; with
+//! `idle`, what the real daemon costs with 200 pools of 20 processes that have nothing to do.
 
+mod idle;
 mod ours;
 mod report;
 mod rivals;
@@ -16,13 +18,34 @@ use gearpool::pools::{Caps, Event, PoolLoad, ProcId, ProcLoad, Supervisor};
 use gearpool::time::Time;
 
 fn main() {
-    let each = std::env::args().any(|word| word == "each");
-    let fixed = report::fixed_costs();
+    let words: Vec<String> = std::env::args().collect();
+    if words.iter().any(|word| word == "idle") {
+        return idle::measure();
+    }
+    if words.iter().any(|word| word == "decision") {
+        return decisions();
+    }
+    let each = words.iter().any(|word| word == "each");
+    let seeds = words.iter().position(|word| word == "seeds");
+    let seeds = seeds.and_then(|place| words.get(place + 1)?.parse().ok());
+    let seeds = seeds.unwrap_or(1);
+    let fixed = report::fixed_costs(seeds);
     let summaries: Vec<_> = report::policies()
         .into_iter()
-        .map(|policy| report::summarize(policy, &fixed, each))
+        .map(|policy| report::summarize(policy, &fixed, each, seeds))
         .collect();
     report::print(&summaries);
+    println!();
+    let wander = |policy: &mut dyn world::Policy| {
+        report::row(&report::one("random walk", policy, 1).pools[0])
+    };
+    for policy in report::policies() {
+        let (name, row) = (policy().name(), wander(&mut *policy()));
+        println!(
+            "a rate that wanders, {name}: p95 {:.2} s, p99 {:.2} s, {} starts, {} cut",
+            row.p95, row.p99, row.starts, row.cut
+        );
+    }
     println!();
     let (arrivals, end) = workloads::beside_a_flood();
     let mut ours = ours::Ours::new(Some(30), |_| {});
@@ -33,6 +56,10 @@ fn main() {
         report::percentile(&world.pools[1].waits, 95.0),
         ours.reason(&world, 0)
     );
+    decisions();
+}
+
+fn decisions() {
     for (pools, processes) in [(1, 20), (200, 20)] {
         let took = decision(pools, processes);
         println!(

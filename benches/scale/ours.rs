@@ -82,7 +82,10 @@ impl Ours {
                 self.by_worker.remove(&worker);
                 Some(exited(proc, 0))
             }
-            Action::Disconnect { .. } | Action::Tell(_) | Action::Finished => None,
+            Action::Disconnect { .. }
+            | Action::Tell(_)
+            | Action::GiveUp { .. }
+            | Action::Finished => None,
         }
     }
 

@@ -62,17 +62,42 @@ pub(crate) fn policies() -> Vec<fn() -> Box<dyn Policy>> {
 }
 
 /// One load under one policy, `min` 2 and `max` 30.
-pub(crate) fn one(name: &'static str, policy: &mut dyn Policy) -> World {
-    let load = load(name, 1);
+pub(crate) fn one(name: &'static str, policy: &mut dyn Policy, seed: u64) -> World {
+    let load = load(name, seed);
     let pool = Pool::new(2, 30, load.startup);
     World::run(vec![pool], load.arrivals, policy, load.end)
 }
 
-pub(crate) fn summarize(policy: fn() -> Box<dyn Policy>, fixed: &[f64], each: bool) -> Summary {
+/// The mean of so many seeds.
+fn mean(name: &'static str, policy: fn() -> Box<dyn Policy>, seeds: u64) -> Row {
+    let rows: Vec<Row> = (1..=seeds)
+        .map(|seed| row(&one(name, &mut *policy(), seed).pools[0]))
+        .collect();
+    let of = |value: fn(&Row) -> f64| rows.iter().map(value).sum::<f64>() / seeds as f64;
+    Row {
+        p95: of(|row| row.p95),
+        p99: of(|row| row.p99),
+        cost: of(|row| row.cost),
+        starts: of(|row| f64::from(row.starts)).round() as u32,
+        // one in any run shows
+        cut: rows
+            .iter()
+            .map(|row| row.cut)
+            .sum::<u32>()
+            .div_ceil(seeds as u32),
+    }
+}
+
+pub(crate) fn summarize(
+    policy: fn() -> Box<dyn Policy>,
+    fixed: &[f64],
+    each: bool,
+    seeds: u64,
+) -> Summary {
     let name = policy().name();
     let mut rows = Vec::new();
     for load in workloads::NAMES {
-        let row = row(&one(load, &mut *policy()).pools[0]);
+        let row = mean(load, policy, seeds);
         if each {
             println!(
                 "{load:12} {name:22} p95 {:8.3} s  p99 {:8.3} s  cost {:.2}  starts {:5}  cut {:5}",
@@ -108,10 +133,10 @@ pub(crate) fn summarize(policy: fn() -> Box<dyn Policy>, fixed: &[f64], each: bo
 }
 
 /// What always having `max` costs, a load each.
-pub(crate) fn fixed_costs() -> Vec<f64> {
+pub(crate) fn fixed_costs(seeds: u64) -> Vec<f64> {
     workloads::NAMES
         .iter()
-        .map(|load| one(load, &mut AlwaysMax).pools[0].cost)
+        .map(|load| mean(load, || Box::new(AlwaysMax), seeds).cost)
         .collect()
 }
 

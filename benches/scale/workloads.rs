@@ -1,4 +1,4 @@
-//! What comes in: ten loads, each drawn from a seed.
+//! What comes in: the ten loads of the table and a few more, each drawn from a seed.
 
 use crate::world::Arrival;
 
@@ -98,10 +98,8 @@ pub(crate) const NAMES: [&str; 10] = [
 ];
 
 pub(crate) fn load(name: &'static str, seed: u64) -> Load {
-    let number = NAMES
-        .iter()
-        .position(|&it| it == name)
-        .expect("a load's name") as u64;
+    let number = NAMES.iter().position(|&it| it == name);
+    let number = number.unwrap_or(NAMES.len()) as u64;
     let mut it = Draft {
         random: Random::new(seed * 1000 + number),
         arrivals: Vec::new(),
@@ -172,6 +170,15 @@ pub(crate) fn load(name: &'static str, seed: u64) -> Load {
                 it.poisson(rate, from, to, one);
             }
             2700.0
+        }
+        "random walk" => {
+            let mut rate = 10.0_f64;
+            for round in 0..720 {
+                rate = (rate + 6.0 * it.random.unit() - 3.0).clamp(0.5, 24.0);
+                let from = f64::from(round) * 5.0;
+                it.poisson(rate, from, from + 5.0, one);
+            }
+            3600.0
         }
         _ => {
             for (mean, from, to) in [(0.1, 0.0, 300.0), (2.0, 300.0, 600.0), (0.1, 600.0, 900.0)] {

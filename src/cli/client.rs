@@ -1,5 +1,6 @@
 //! The client side of the control API: finds the daemon, and asks it one thing.
 
+use std::error::Error as _;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::unix::net::UnixStream as BlockingStream;
@@ -23,8 +24,22 @@ use crate::daemon::paths;
 use crate::http::Refused;
 use crate::status::Status;
 
-/// How long the daemon may take to answer. It answers from memory, but a reload reads files.
+/// How long the daemon may take to answer.
 const PATIENCE: Duration = Duration::from_secs(15);
+
+/// How long it may take to carry out an order: a pool's check has half a minute, or what the file says, and several take turns.
+const ORDERS_PATIENCE: Duration = Duration::from_secs(120);
+
+/// Instead of an answer.
+const CLOSED: &str = "the daemon closed the connection";
+
+/// What came of an order with which the connection may end.
+pub(super) enum Asked<T> {
+    /// An answer.
+    Answered(T),
+    /// The end of the connection.
+    Cut,
+}
 
 /// Which daemon is meant, when there are several on the machine.
 #[derive(Clone, Debug, Default, Args)]
@@ -124,33 +139,60 @@ impl Daemon {
         self.request(Method::POST, path, body).await
     }
 
+    /// Gives the order at `path`, with which the connection may end, and which may take so long.
+    ///
+    /// # Errors
+    /// Those of [`Daemon::post`].
+    pub(super) async fn ask<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        patience: Duration,
+    ) -> Result<Asked<T>, Failure> {
+        match self.exchange(Method::POST, path, None, patience).await? {
+            Some((code, bytes)) => Ok(Asked::Answered(understood(code, &bytes)?)),
+            None => Ok(Asked::Cut),
+        }
+    }
+
     async fn request<T: DeserializeOwned>(
         &self,
         method: Method,
         path: &str,
         body: Option<serde_json::Value>,
     ) -> Result<T, Failure> {
+        let patience = match method {
+            Method::GET => PATIENCE,
+            _ => ORDERS_PATIENCE,
+        };
+        let mut answer = self.exchange(method.clone(), path, body, patience).await?;
+        if answer.is_none() && method == Method::GET {
+            // an upgrade was faster: its new program answers
+            answer = self.exchange(method, path, None, PATIENCE).await?;
+        }
+        let (code, bytes) = answer.ok_or_else(|| anyhow!(CLOSED))?;
+        understood(code, &bytes)
+    }
+
+    /// `None` when the daemon closes the connection instead of an answer.
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<serde_json::Value>,
+        patience: Duration,
+    ) -> Result<Option<(hyper::StatusCode, Bytes)>, Failure> {
         let path_of_socket = paths::control_socket(&self.state_dir);
         let stream = UnixStream::connect(&path_of_socket).await;
         let stream = stream.map_err(|error| self.unreachable(&error))?;
-        let exchange = tokio::time::timeout(PATIENCE, exchange(stream, method, path, body));
-        let (code, bytes) = exchange.await.map_err(|_| {
-            let seconds = PATIENCE.as_secs();
+        let exchange = tokio::time::timeout(patience, exchange(stream, method, path, body));
+        let answer = exchange.await.map_err(|_| {
+            let seconds = patience.as_secs();
             anyhow!(
                 "the daemon at {} has not answered for {seconds} s",
                 path_of_socket.display()
             )
         })??;
-        if !code.is_success() {
-            let refused = serde_json::from_slice::<Refused>(&bytes);
-            let error = refused.map_or_else(
-                |_| format!("the daemon answers {code}"),
-                |refused| refused.error,
-            );
-            return Err(Failure::Failed(anyhow!(error)));
-        }
-        let answer = serde_json::from_slice(&bytes);
-        Ok(answer.context("the daemon's answer is not understood; is it of another version?")?)
+        Ok(answer)
     }
 
     /// Whether root has a daemon's folder, where we have looked in our own. Whether a daemon runs there is not ours to see.
@@ -202,6 +244,20 @@ impl Daemon {
     }
 }
 
+/// What the daemon's answer means.
+fn understood<T: DeserializeOwned>(code: hyper::StatusCode, bytes: &[u8]) -> Result<T, Failure> {
+    if !code.is_success() {
+        let refused = serde_json::from_slice::<Refused>(bytes);
+        let error = refused.map_or_else(
+            |_| format!("the daemon answers {code}"),
+            |refused| refused.error,
+        );
+        return Err(Failure::Failed(anyhow!(error)));
+    }
+    let answer = serde_json::from_slice(bytes);
+    Ok(answer.context("the daemon's answer is not understood; is it of another version?")?)
+}
+
 /// Runs a client's future on this thread.
 ///
 /// # Errors
@@ -229,16 +285,27 @@ pub(super) fn segment(text: &str) -> String {
     out
 }
 
+/// Whether the daemon has closed the connection before it has answered. What was sent and not read yet makes that a reset.
+fn is_cut(error: &hyper::Error) -> bool {
+    let cause = error.source().and_then(|it| it.downcast_ref::<io::Error>());
+    let is_gone = cause.is_some_and(|it| {
+        matches!(
+            it.kind(),
+            ErrorKind::ConnectionReset | ErrorKind::BrokenPipe
+        )
+    });
+    is_gone || error.is_incomplete_message() || error.is_closed()
+}
+
 async fn exchange(
     stream: UnixStream,
     method: Method,
     path: &str,
     body: Option<serde_json::Value>,
-) -> anyhow::Result<(hyper::StatusCode, Bytes)> {
-    let context = "the daemon closed the connection";
+) -> anyhow::Result<Option<(hyper::StatusCode, Bytes)>> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
         .await
-        .context(context)?;
+        .context(CLOSED)?;
     let driver = tokio::spawn(connection);
     let mut request = Request::builder()
         .method(method)
@@ -249,16 +316,19 @@ async fn exchange(
     }
     let body = body.map(|body| body.to_string()).unwrap_or_default();
     let request = request.body(Full::new(Bytes::from(body)))?;
-    let answer = sender.send_request(request).await.context(context)?;
+    let answer = match sender.send_request(request).await {
+        Err(error) if is_cut(&error) => return Ok(None),
+        answer => answer.context(CLOSED)?,
+    };
     let code = answer.status();
     let bytes = answer
         .into_body()
         .collect()
         .await
-        .context(context)?
+        .context(CLOSED)?
         .to_bytes();
     driver.abort();
-    Ok((code, bytes))
+    Ok(Some((code, bytes)))
 }
 
 /// Other state folders beside this one in which a daemon answers.

@@ -56,7 +56,8 @@ pub struct StopArgs {
 
 /// Replace a pool's processes by new ones, or the one in a slot
 ///
-/// One after the other, the new one first; the old one finishes its job. Use it after the workers' code has changed.
+/// One after the other, the new one first; the old one finishes its job. Use it after the workers' code has changed, or have "watch" in
+/// the file do it. When the pool has a "check" that fails, nothing is replaced, and what it wrote is printed.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -98,7 +99,7 @@ pub struct ResumeArgs {
 /// Read the configuration file again and apply what is different
 ///
 /// A pool that the change does not concern is not touched, and no running job is cut. When the file has an error, nothing changes,
-/// and all errors are printed. The daemon does the same by itself when the file changes, and on SIGHUP.
+/// and all errors are printed. A pool whose "check" fails stays as it is, and what the check wrote is printed. The daemon does the same by itself when the file changes, and on SIGHUP.
 #[derive(Debug, Args)]
 pub struct ReloadArgs {
     #[command(flatten)]

@@ -18,6 +18,7 @@ mod ssl;
 mod status;
 mod submit;
 pub mod terminal;
+mod upgrade;
 mod work;
 
 use std::ffi::{OsStr, OsString};
@@ -53,6 +54,7 @@ pub enum Command {
     Resume(control::ResumeArgs),
     Jobs(jobs::JobsArgs),
     Reload(control::ReloadArgs),
+    Upgrade(upgrade::UpgradeArgs),
     Check(check::CheckArgs),
     Import(import::ImportArgs),
     Submit(submit::SubmitArgs),
@@ -96,6 +98,7 @@ impl Cli {
             Command::Resume(args) => args.run(),
             Command::Jobs(args) => args.run(),
             Command::Reload(args) => args.run(),
+            Command::Upgrade(args) => args.run(),
             Command::Check(args) => args.run(),
             Command::Import(args) => args.run(),
             Command::Submit(args) => args.run(),

@@ -13,15 +13,17 @@ use clap::ArgAction;
 
 use self::refused::Refused;
 use super::ssl::SslArgs;
-use super::{Failure, absolute};
+use super::{Failure, absolute, terminal};
 use crate::config::units::parse_size;
 use crate::config::{Address, DEFAULT_PORT, ServerLimits};
 use crate::daemon::listener::{Keepalive, SocketOptions};
 use crate::daemon::log::{LogTarget, Verbosity};
-use crate::daemon::settings::{CoreDumps, Ground, LoadGuard, LoadedFile, Program, Settings};
+use crate::daemon::settings::{
+    ControlGroups, CoreDumps, Ground, LoadGuard, LoadedFile, Program, Settings,
+};
 use crate::daemon::{self, file, paths};
 use crate::jobs::Options;
-use crate::sys::net;
+use crate::sys::{handover, net};
 
 /// What gearmand falls back to as well, where a port is asked for in the environment.
 const PORT_VARIABLE: &str = "GEARMAND_PORT";
@@ -41,6 +43,7 @@ Examples:
 The file is read again when it changes, on SIGHUP and by `gearpool reload`.
 SIGTERM and Ctrl-C let running jobs finish within their pool's stop_timeout; a second one ends at once.
 SIGUSR1 ends when all running jobs have ended.
+SIGUSR2 is what `gearpool upgrade` does: the program's file, which may be another version, goes on with everything.
 
 All flags of gearmand are taken. A copy of this program or a link to it by the name gearmand takes them with no command before
 them, and has gearmand's defaults: it listens on all addresses and logs to /var/log/gearmand.log.";
@@ -160,6 +163,14 @@ pub struct ServeArgs {
     /// Whether pools stay as they are while the machine is short of processors or memory
     #[arg(long, value_name = "on|off", value_enum, default_value_t = LoadGuard::On, env = "GEARPOOL_LOAD_GUARD")]
     load_guard: LoadGuard,
+    /// Where each process of a pool gets a control group: auto (the daemon's own, if it was delegated), off, or a folder of version 2
+    #[arg(
+        long,
+        value_name = "auto|off|DIR",
+        default_value = "auto",
+        env = "GEARPOOL_CGROUP"
+    )]
+    cgroup: ControlGroups,
     #[command(flatten)]
     ssl: SslArgs,
     /// Only look whether the command line is right, and end with 0 or 1
@@ -189,9 +200,16 @@ impl ServeArgs {
             Some(file) => self.or(file),
             None => self,
         };
+        let received = handover::received().map(daemon::handover::receive);
         let settings = args.settings()?;
-        if !args.check_args {
-            daemon::run(settings)?;
+        match (received.transpose()?, args.check_args) {
+            (Some(_), true) => {
+                daemon::rehearse(&settings)?;
+                terminal::print(&daemon::handover::consent())?;
+            }
+            (None, true) => {}
+            (Some(received), false) => daemon::take_over(settings, received)?,
+            (None, false) => daemon::run(settings)?,
         }
         Ok(0)
     }
@@ -200,6 +218,7 @@ impl ServeArgs {
     fn or(self, file: ServeArgs) -> ServeArgs {
         ServeArgs {
             load_guard: self.load_guard,
+            cgroup: self.cgroup,
             config: self.config.or(file.config),
             listen: match self.listen.is_empty() {
                 true => file.listen,
@@ -258,7 +277,11 @@ impl ServeArgs {
         Ok(Settings {
             program: self.program,
             load_guard: self.load_guard,
+            groups: self.cgroup.clone(),
             listen: speech.listen,
+            has_default_listen: self.listen.is_empty()
+                && self.port()?.is_none()
+                && server.listen.is_empty(),
             tls: speech.tls,
             pem_files: speech.pem_files,
             limits: self.limits().or(server.limits),

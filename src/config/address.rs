@@ -4,6 +4,8 @@ use std::fmt::{self, Display};
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 /// Gearman's port.
 pub const DEFAULT_PORT: u16 = 4730;
 
@@ -14,7 +16,7 @@ pub const DEFAULT_TLS_PORT: u16 = 4731;
 const DEFAULT_HOST: &str = "127.0.0.1";
 
 /// The place of a Gearman server.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Address {
     /// A host name or address, and a port.
     Tcp(String, u16),

@@ -1,41 +1,87 @@
 //! From the tree to a [`Config`]: the file's sections, and the `server:` one.
 
+use std::collections::BTreeMap;
+
 use super::address::{Address, DEFAULT_PORT, DEFAULT_TLS_PORT};
-use super::command::Env;
 use super::keys::{self, Section};
 use super::pool::{Draft, Pools};
-use super::problem::{Problem, quote};
-use super::read::{Entry, Reader};
+use super::problem::quote;
+use super::read::{At, Entry, Reader};
 use super::schema::{Config, PemFiles, PemPlaces, Server, ServerLimits, Tls};
 use super::tree::{Node, Place, Value};
 
 /// What the messages show when a file says nothing.
 const EXAMPLE: &str = "fetchURL: {cmd: \"php fetch.php\", min: 2, max: 30}";
 
-/// Checks a whole file.
-///
-/// # Errors
-/// All problems, in no order.
-pub(super) fn check(root: &Node, env: Env<'_>) -> Result<Config, Vec<Problem>> {
-    let mut reader = Reader::default();
-    let config = file(&mut reader, root, env);
-    if reader.problems.is_empty() {
-        Ok(config)
-    } else {
-        Err(reader.problems)
-    }
+/// A file that includes others, or one of those.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Main,
+    Included,
 }
 
-fn file(reader: &mut Reader, root: &Node, env: Env<'_>) -> Config {
+/// Checks a whole file, and those that it includes. What is wrong is with the reader afterwards.
+pub(super) fn check<'r>(
+    reader: &mut Reader<'r>,
+    root: &Node,
+    included: &[(At<'r>, Node)],
+) -> Config {
     let mut config = Config::default();
+    let mut pools = Pools {
+        reader,
+        defaults: Draft::default(),
+        found: BTreeMap::new(),
+    };
+    file(&mut pools, root, Role::Main, &mut config);
+    let defaults = pools.defaults.clone();
+    for (at, root) in included {
+        pools.reader.at = *at;
+        pools.defaults = defaults.clone();
+        file(&mut pools, root, Role::Included, &mut config);
+    }
+    config
+}
+
+/// The patterns of `include:`, as far as they are right, and where they stand.
+pub(super) fn includes(reader: &mut Reader<'_>, root: &Node) -> Vec<(String, Place)> {
+    let Value::Map(pairs) = &root.value else {
+        return Vec::new();
+    };
+    let entries = reader.pairs(pairs);
+    let entry = entries.into_iter().find(|entry| entry.key == "include");
+    entry.map_or_else(Vec::new, |entry| include(reader, entry))
+}
+
+fn include(reader: &mut Reader<'_>, entry: Entry<'_>) -> Vec<(String, Place)> {
+    const WANTED: &str = "a file, a pattern like conf.d/*.yaml, or a list of them";
+    let mut patterns = Vec::new();
+    for entry in reader.one_or_more(entry, WANTED).unwrap_or_default() {
+        let Some(text) = reader.text(entry, WANTED) else {
+            continue;
+        };
+        match glob::Pattern::new(&text) {
+            Ok(_) => patterns.push((text, entry.place())),
+            Err(error) => {
+                let message = format!("{} is no pattern of file names: {error}", quote(&text));
+                reader.problem(entry.place(), message);
+            }
+        }
+    }
+    patterns
+}
+
+fn file(pools: &mut Pools<'_, '_>, root: &Node, role: Role, config: &mut Config) {
+    let reader = &mut *pools.reader;
     let pairs = match &root.value {
         Value::Map(pairs) if !pairs.is_empty() => pairs,
+        // all of it may be commented out
+        Value::Null | Value::Map(_) if role == Role::Included => return,
         Value::Null | Value::Map(_) => {
             let start = Place { line: 1, column: 1 };
             let message =
                 format!("the file is empty: write a function and its command, like {EXAMPLE}");
             reader.problem(start, message);
-            return config;
+            return;
         }
         value @ (Value::Scalar(_) | Value::List(_)) => {
             let message = format!(
@@ -43,27 +89,37 @@ fn file(reader: &mut Reader, root: &Node, env: Env<'_>) -> Config {
                 value.described()
             );
             reader.problem(root.place, message);
-            return config;
+            return;
         }
     };
     let entries = reader.pairs(pairs);
     let sections = entries
         .iter()
         .any(|entry| keys::TOP.known.contains(&entry.key));
-    let mut pools = Pools {
-        reader,
-        env,
-        defaults: Draft::default(),
-    };
     if sections {
         // Every pool begins as the defaults, wherever in the file they are.
+        // So they do what "server" says of them all.
+        let section = entries.iter().find(|entry| entry.key == "server");
+        if let Some(section) = section.filter(|_| role == Role::Main) {
+            config.server = server(pools.reader, *section);
+            pools
+                .defaults
+                .ends_the_daemon(config.server.exit_on_failure);
+        }
         if let Some(defaults) = entries.iter().find(|entry| entry.key == "defaults") {
             pools.read_defaults(*defaults);
         }
         for entry in &entries {
             match entry.key {
-                "defaults" => {}
-                "server" => config.server = server(pools.reader, *entry),
+                "server" | "include" if role == Role::Included => {
+                    let message = format!(
+                        "{} belongs in the file that includes this one",
+                        quote(entry.key)
+                    );
+                    pools.reader.problem(entry.key_place, message);
+                }
+                "defaults" | "server" => {}
+                "include" => drop(include(pools.reader, *entry)),
                 "functions" => {
                     let example = "{resize: {cmd: \"php resize.php\", max: 4}}";
                     for entry in pools.reader.entries(*entry, example).unwrap_or_default() {
@@ -89,14 +145,13 @@ fn file(reader: &mut Reader, root: &Node, env: Env<'_>) -> Config {
             }
         }
     }
-    config
 }
 
 fn is_a_pool(node: &Node) -> bool {
     has_key(node, |key| key == "cmd" || key == "run")
 }
 
-fn has_key(node: &Node, wanted: impl Fn(&str) -> bool) -> bool {
+pub(super) fn has_key(node: &Node, wanted: impl Fn(&str) -> bool) -> bool {
     let Value::Map(pairs) = &node.value else {
         return false;
     };
@@ -122,7 +177,7 @@ fn misspelt_section(entry: Entry<'_>) -> Option<String> {
     })
 }
 
-fn server(reader: &mut Reader, section: Entry<'_>) -> Server {
+fn server(reader: &mut Reader<'_>, section: Entry<'_>) -> Server {
     let mut server = Server::default();
     let example = "{listen: \"127.0.0.1:4730\"}";
     for entry in reader.entries(section, example).unwrap_or_default() {
@@ -132,6 +187,7 @@ fn server(reader: &mut Reader, section: Entry<'_>) -> Server {
             "state_dir" => server.state_dir = reader.path(entry),
             "log_dir" => server.log_dir = reader.path(entry),
             "max_processes" => server.max_processes = reader.integer(entry, 1..=1_000_000),
+            "exit_on_failure" => server.exit_on_failure = reader.truth(entry) == Some(true),
             "limits" => server.limits = limits(reader, entry),
             key => reader.problem(entry.key_place, keys::SERVER.unknown(key)),
         }
@@ -139,7 +195,7 @@ fn server(reader: &mut Reader, section: Entry<'_>) -> Server {
     server
 }
 
-fn limits(reader: &mut Reader, section: Entry<'_>) -> ServerLimits {
+fn limits(reader: &mut Reader<'_>, section: Entry<'_>) -> ServerLimits {
     let mut limits = ServerLimits::default();
     for entry in reader
         .entries(section, "{connections: 20000}")
@@ -165,7 +221,7 @@ enum Wire {
     Tls,
 }
 
-fn listen(reader: &mut Reader, entry: Entry<'_>, wire: Wire) -> Vec<Address> {
+fn listen(reader: &mut Reader<'_>, entry: Entry<'_>, wire: Wire) -> Vec<Address> {
     let port = match wire {
         Wire::Plain => DEFAULT_PORT,
         Wire::Tls => DEFAULT_TLS_PORT,
@@ -204,7 +260,7 @@ fn listen(reader: &mut Reader, entry: Entry<'_>, wire: Wire) -> Vec<Address> {
     addresses
 }
 
-fn tls(reader: &mut Reader, section: Entry<'_>) -> Option<Tls> {
+fn tls(reader: &mut Reader<'_>, section: Entry<'_>) -> Option<Tls> {
     let mut addresses = Vec::new();
     let (mut cert, mut key, mut client_ca) = (None, None, None);
     for entry in reader.entries(section, "{cert: server.crt, key: server.key}")? {

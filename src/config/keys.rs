@@ -16,9 +16,11 @@ pub(super) struct Section {
 
 pub(super) const TOP: Section = Section {
     name: "the top of the file",
-    known: &["server", "defaults", "functions"],
-    later: &["include"],
+    known: &["include", "server", "defaults", "functions"],
+    later: &[],
     synonyms: &[
+        ("imports", "include"),
+        ("includes", "include"),
         ("pools", "functions"),
         ("programs", "functions"),
         ("services", "functions"),
@@ -34,9 +36,10 @@ pub(super) const SERVER: Section = Section {
         "state_dir",
         "log_dir",
         "max_processes",
+        "exit_on_failure",
         "limits",
     ],
-    later: &["durable", "exit_on_failure", "http", "priority"],
+    later: &["durable", "http", "priority"],
     synonyms: &[
         ("address", "listen"),
         ("bind", "listen"),
@@ -99,8 +102,10 @@ pub(super) const POOL: Section = Section {
         "umask",
         "nice",
         "limits",
+        "no_new_privileges",
         "max_jobs",
         "max_lifetime",
+        "max_memory",
         "timeout",
         "attempts",
         "retries",
@@ -109,17 +114,15 @@ pub(super) const POOL: Section = Section {
         "stop_signal",
         "stop_timeout",
         "restart",
+        "exit_on_failure",
+        "check",
+        "check_timeout",
+        "watch",
         "priority",
         "scale",
         "log",
     ],
-    later: &[
-        "check",
-        "drain_timeout",
-        "exit_on_failure",
-        "max_memory",
-        "watch",
-    ],
+    later: &["drain_timeout"],
     synonyms: &[
         ("autorestart", "restart"),
         ("command", "cmd"),
@@ -134,7 +137,9 @@ pub(super) const POOL: Section = Section {
         ("numprocs", "count"),
         ("processes", "count"),
         ("replicas", "count"),
+        ("no_new_privs", "no_new_privileges"),
         ("rlimits", "limits"),
+        ("max_memory_restart", "max_memory"),
         ("startsecs", "start_timeout"),
         ("stopwaitsecs", "stop_timeout"),
         ("workers", "count"),
@@ -146,23 +151,61 @@ pub(super) const POOL: Section = Section {
 
 pub(super) const LIMITS: Section = Section {
     name: "\"limits\"",
-    known: &["nofile", "nproc", "core", "address_space", "cpu"],
+    known: &[
+        "nofile",
+        "nproc",
+        "core",
+        "address_space",
+        "cpu",
+        "data",
+        "stack",
+        "fsize",
+        "memlock",
+    ],
     later: &[],
     synonyms: &[
         ("as", "address_space"),
+        ("file_size", "fsize"),
         ("files", "nofile"),
         ("memory", "address_space"),
     ],
 };
 
+pub(super) const LIMIT: Section = Section {
+    name: "a limit",
+    known: &["soft", "hard"],
+    later: &[],
+    synonyms: &[("maximum", "hard")],
+};
+
 pub(super) const SCALE: Section = Section {
     name: "\"scale\"",
-    known: &["target_wait", "service_level", "down_after", "step"],
-    later: &["headroom", "reserve", "schedule"],
+    known: &[
+        "target_wait",
+        "service_level",
+        "down_after",
+        "step",
+        "schedule",
+    ],
+    later: &["headroom", "reserve"],
     synonyms: &[
+        ("rushes", "schedule"),
         ("cooldown", "down_after"),
         ("keepalive", "down_after"),
         ("percentile", "service_level"),
+    ],
+};
+
+pub(super) const RUSH: Section = Section {
+    name: "an entry of \"schedule\"",
+    known: &["cron", "for", "min", "max"],
+    later: &[],
+    synonyms: &[
+        ("at", "cron"),
+        ("begin", "cron"),
+        ("duration", "for"),
+        ("lasts", "for"),
+        ("start", "cron"),
     ],
 };
 
@@ -192,14 +235,16 @@ pub(super) const LOG: Section = Section {
 };
 
 /// Every kind of map.
-pub(super) const ALL: [&Section; 8] = [
+pub(super) const ALL: [&Section; 10] = [
     &TOP,
     &SERVER,
     &SERVER_LIMITS,
     &TLS,
     &POOL,
     &LIMITS,
+    &LIMIT,
     &SCALE,
+    &RUSH,
     &LOG,
 ];
 
@@ -216,7 +261,7 @@ impl Section {
             return format!("{} belongs under {}", quote(key), home.name);
         }
         // A long list helps nobody; those sections are in the example file.
-        if self.known.len() > 8 {
+        if self.known.len() > 9 {
             return format!(
                 "unknown key {}, {} has no such option",
                 quote(key),
@@ -286,7 +331,8 @@ mod tests {
             (&SERVER, "port"),
             (&LOG, "stdout_logfile"),
             (&LOG, "kept"),
-            (&LIMITS, "memlock"),
+            (&LIMITS, "rss"),
+            (&LIMIT, "maximum"),
             (&SERVER, "ssl"),
             (&TLS, "certificate"),
             (&TLS, "ciphers"),

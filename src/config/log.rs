@@ -10,7 +10,7 @@ use super::schema::{Log, LogFormat, Pool, Stderr};
 const FORMATS: [(&str, LogFormat); 2] = [("text", LogFormat::Text), ("json", LogFormat::Json)];
 
 /// Reads the section into the pool's `log`. A pool without a name is `defaults:`.
-pub(super) fn read(reader: &mut Reader, pool: &mut Pool, section: Entry<'_>) {
+pub(super) fn read(reader: &mut Reader<'_>, pool: &mut Pool, section: Entry<'_>) {
     let example = "{max_size: 10MiB, keep: 5}";
     for entry in reader.entries(section, example).unwrap_or_default() {
         let log = &mut pool.log;
@@ -45,7 +45,7 @@ pub(super) fn read(reader: &mut Reader, pool: &mut Pool, section: Entry<'_>) {
 
 /// No two pools may write into one file: each would rotate it under the other.
 pub(super) fn check(
-    reader: &mut Reader,
+    reader: &mut Reader<'_>,
     entry: Entry<'_>,
     pool: &Pool,
     others: &IndexMap<String, Pool>,
@@ -86,7 +86,7 @@ fn files(pool: &Pool) -> Vec<String> {
 }
 
 /// A path for every slot, and in `defaults:` for every pool.
-fn pattern(reader: &mut Reader, entry: Entry<'_>, of_all_pools: bool) -> Option<String> {
+fn pattern(reader: &mut Reader<'_>, entry: Entry<'_>, of_all_pools: bool) -> Option<String> {
     let text = reader.text(entry, "a path with {slot} in it")?;
     let missing = match (text.contains("{slot}"), text.contains("{pool}")) {
         _ if is_device(&text) => None,
@@ -108,7 +108,8 @@ fn pattern(reader: &mut Reader, entry: Entry<'_>, of_all_pools: bool) -> Option<
         reader.problem(entry.place(), message);
         return None;
     }
-    Some(text)
+    let path = reader.at.folder.join(text);
+    Some(path.to_string_lossy().into_owned())
 }
 
 /// What is written to and never rotated, such as the daemon's own standard output.

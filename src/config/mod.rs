@@ -12,26 +12,44 @@ mod address;
 mod brackets;
 mod check;
 mod command;
+mod cron;
 mod keys;
 mod log;
 mod pool;
 mod problem;
 mod read;
+mod schedule;
 mod schema;
 #[cfg(test)]
 mod tests;
 mod tree;
 pub mod units;
 
+use std::path::Path;
+
+use self::read::{At, Reader};
+
 pub use address::{Address, AddressError, DEFAULT_PORT, DEFAULT_TLS_PORT};
+pub use cron::{Cron, NoCron};
 pub use problem::{Problem, Problems};
 pub use schema::{
-    Command, Config, Limits, Log, LogFormat, NoSignal, PemFiles, PemPlaces, Pool, Restart, Scale,
-    Server, ServerLimits, Signal, Stderr, Tls,
+    Command, Config, Limit, Limits, Log, LogFormat, NoSignal, PemFiles, PemPlaces, Pool, Resource,
+    Restart, Rush, Scale, Server, ServerLimits, Signal, Stderr, Tls, Watch,
 };
 pub use tree::Place;
 
-/// Reads a configuration. `file` is how the messages name it, `env` gives the variables that `cmd` and `run` may use.
+/// A file's text.
+#[derive(Clone, Copy, Debug)]
+pub struct Source<'a> {
+    /// How the messages name it.
+    pub file: &'a str,
+    /// Where relative paths in it begin.
+    pub folder: &'a Path,
+    /// What it says.
+    pub text: &'a str,
+}
+
+/// Reads a configuration. `file` is how the messages name it, `env` gives the variables that its texts may use.
 ///
 /// # Errors
 /// All [`Problems`] of the file; of a text that is no YAML the first.
@@ -40,7 +58,58 @@ pub fn parse(
     file: &str,
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Config, Problems> {
-    let text = brackets::rewrite(text);
-    let root = tree::read(&text).map_err(|problem| Problems::new(file, vec![problem]))?;
-    check::check(&root, env).map_err(|problems| Problems::new(file, problems))
+    let folder = Path::new("");
+    parse_files(&[Source { file, folder, text }], env)
+}
+
+/// Reads a configuration: a file, and after it those that it includes, in their order. `env` gives the variables.
+///
+/// # Errors
+/// All [`Problems`] of all files; of a text that is no YAML the first.
+///
+/// # Panics
+/// Without any file.
+pub fn parse_files(
+    files: &[Source<'_>],
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Config, Problems> {
+    let mut problems = Vec::new();
+    let mut roots = Vec::new();
+    for source in files {
+        match root(source) {
+            Ok(root) => roots.push((at(source), root)),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    let mut config = Config::default();
+    // without the first, nothing is known of the defaults of the others
+    if let Some(((main, root), included)) = roots.split_first()
+        && main.file == files[0].file
+    {
+        let mut reader = Reader::new(*main, env);
+        config = check::check(&mut reader, root, included);
+        problems.append(&mut reader.problems);
+    }
+    if problems.is_empty() {
+        return Ok(config);
+    }
+    let names: Vec<_> = files.iter().map(|source| source.file).collect();
+    Err(Problems::new(&names, problems))
+}
+
+/// Which further files a file names: each path or pattern, and where it stands. None of a file that cannot be read.
+pub fn includes(source: &Source<'_>, env: &dyn Fn(&str) -> Option<String>) -> Vec<(String, Place)> {
+    let mut reader = Reader::new(at(source), env);
+    root(source).map_or_else(|_| Vec::new(), |root| check::includes(&mut reader, &root))
+}
+
+fn root(source: &Source<'_>) -> Result<tree::Node, Problem> {
+    tree::read(&brackets::rewrite(source.text), source.file)
+}
+
+fn at<'a>(source: &Source<'a>) -> At<'a> {
+    At {
+        file: source.file,
+        folder: source.folder,
+    }
 }

@@ -1,21 +1,23 @@
 //! One entry of `functions:`, and `defaults:`, which has the same keys.
 
-use std::collections::BTreeSet;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use indexmap::IndexMap;
 
-use super::command::{self, Env};
+use super::command;
 use super::keys;
 use super::log;
 use super::problem::quote;
 use super::read::{Entry, Reader};
-use super::schema::{Command, Limits, Pool, Restart, Signal};
+use super::schedule;
+use super::schema::{Command, Limit, Limits, Pool, Resource, Restart, Signal, Watch};
 use super::tree::{Place, Value};
 use super::units::parse_umask;
 
 /// More processes of one command than any machine runs; a number beyond it is a typing error.
-const MAX_PROCESSES: i128 = 100_000;
+pub(super) const MAX_PROCESSES: i128 = 100_000;
 /// In bytes. What the protocol's other implementations take as a name without trouble.
 const MAX_NAME: usize = 64;
 
@@ -31,6 +33,8 @@ pub(super) struct Draft {
     pool: Pool,
     shell: bool,
     bounds: Bounds,
+    /// Where the entries of its schedule are.
+    rushes: Vec<(String, Place)>,
 }
 
 /// `min`, `max` and `count` as far as they were said, and where.
@@ -47,31 +51,45 @@ impl Default for Draft {
             pool: Pool::new("", Command::Exec(Vec::new())),
             shell: false,
             bounds: Bounds::default(),
+            rushes: Vec::new(),
         }
     }
 }
 
-/// The keys that `defaults` cannot have, as they were met.
+impl Draft {
+    /// Whether the daemon ends when a pool does not work that says nothing of it.
+    pub(super) fn ends_the_daemon(&mut self, is_so: bool) {
+        self.pool.exit_on_failure = is_so;
+    }
+}
+
+/// The keys that take others into account, as they were met.
 #[derive(Default)]
 struct Own<'a> {
     cmd: Option<Entry<'a>>,
     run: Option<Entry<'a>>,
     functions: Option<Entry<'a>>,
     shell: Option<Entry<'a>>,
+    check: Option<Entry<'a>>,
 }
 
-/// Reads the pools of a file.
-pub(super) struct Pools<'a> {
-    pub(super) reader: &'a mut Reader,
-    pub(super) env: Env<'a>,
+/// Reads the pools of a file, and of those that it includes.
+pub(super) struct Pools<'a, 'r> {
+    pub(super) reader: &'a mut Reader<'r>,
     /// What `defaults:` said.
     pub(super) defaults: Draft,
+    /// Where each pool was found.
+    pub(super) found: BTreeMap<String, (&'r str, Place)>,
 }
 
-impl Pools<'_> {
-    /// Reads `defaults:`.
+impl Pools<'_, '_> {
+    /// Reads `defaults:`. Those of an included file begin as those of the file that includes it.
     pub(super) fn read_defaults(&mut self, section: Entry<'_>) {
-        let mut draft = Draft::default();
+        let mut draft = Draft {
+            bounds: Bounds::default(),
+            ..self.defaults.clone()
+        };
+        let mut own = Own::default();
         for entry in self
             .reader
             .entries(section, "{stop_timeout: 1m}")
@@ -85,16 +103,34 @@ impl Pools<'_> {
                     );
                     self.reader.problem(entry.key_place, message);
                 }
+                "shell" => {
+                    own.shell = Some(entry);
+                    self.read_option(&mut draft, entry);
+                }
+                "check" => own.check = Some(entry),
                 _ => self.read_option(&mut draft, entry),
             }
         }
-        self.bounds(draft.bounds, Bounds::default());
+        self.check(&own, &mut draft);
+        let before = self.defaults.bounds;
+        self.bounds(draft.bounds, before);
+        draft.bounds = draft.bounds.or(before);
         self.defaults = draft;
     }
 
     /// Reads one entry of `functions:` into `pools`.
     pub(super) fn read_pool(&mut self, entry: Entry<'_>, pools: &mut IndexMap<String, Pool>) {
         let name = entry.key;
+        let here = (self.reader.at.file, entry.key_place);
+        match self.found.get(name).copied() {
+            // twice in one file has been said
+            Some((file, place)) if file != here.0 => {
+                let message = format!("{} is in {file}:{} already", quote(name), place.line);
+                self.reader.problem(entry.key_place, message);
+            }
+            Some(_) => {}
+            None => drop(self.found.insert(name.to_owned(), here)),
+        }
         if let Err(why) = check_pool_name(name) {
             let message = format!("{} cannot name a function: {why}", quote(name));
             self.reader.problem(entry.key_place, message);
@@ -112,6 +148,7 @@ impl Pools<'_> {
                         "cmd" => own.cmd = Some(entry),
                         "run" => own.run = Some(entry),
                         "functions" => own.functions = Some(entry),
+                        "check" => own.check = Some(entry),
                         "shell" => {
                             own.shell = Some(entry);
                             self.read_option(&mut draft, entry);
@@ -131,6 +168,11 @@ impl Pools<'_> {
             }
         }
         let command = self.command(entry, &own, draft.shell);
+        self.check(&own, &mut draft);
+        draft.pool.watch.folder = match &draft.pool.cwd {
+            Some(cwd) => cwd.clone(),
+            None => self.reader.at.folder.to_owned(),
+        };
         if let Some(entry) = own.functions {
             draft.pool.functions = self.functions(entry);
         }
@@ -143,6 +185,7 @@ impl Pools<'_> {
                 ..draft.pool
             };
             log::check(self.reader, entry, &pool, pools);
+            schedule::check(self.reader, &pool, &draft.rushes);
             pools.insert(name.to_owned(), pool);
         }
     }
@@ -155,6 +198,7 @@ impl Pools<'_> {
             pool,
             shell,
             bounds,
+            rushes,
         } = draft;
         let place = entry.place();
         let placed = |count: Option<u32>| count.map(|count| (count, place));
@@ -173,6 +217,9 @@ impl Pools<'_> {
             "limits" => self.limits(&mut pool.limits, entry),
             "max_jobs" => pool.max_jobs = reader.integer(entry, 1..=1_000_000_000_000),
             "max_lifetime" => pool.max_lifetime = reader.duration(entry, Duration::from_secs(1)),
+            "max_memory" => pool.max_memory = reader.size(entry, 1 << 20..=u64::MAX),
+            "no_new_privileges" => set(&mut pool.no_new_privileges, reader.truth(entry)),
+            "exit_on_failure" => set(&mut pool.exit_on_failure, reader.truth(entry)),
             "timeout" => pool.timeout = reader.duration(entry, MILLISECOND),
             "attempts" => set(&mut pool.attempts, reader.integer(entry, 0..=1000)),
             "retries" => set(&mut pool.retries, reader.integer(entry, 0..=1000)),
@@ -190,6 +237,7 @@ impl Pools<'_> {
             "priority" => set(&mut pool.priority, reader.integer(entry, 1..=1000)),
             "scale" if matches!(&entry.node.value, Value::Scalar(text) if text.trim() == "off") => {
                 pool.scale.off = true;
+                pool.scale.schedule.clear();
             }
             "scale" => {
                 pool.scale.off = false;
@@ -202,43 +250,92 @@ impl Pools<'_> {
                             set(&mut scale.service_level, reader.integer(entry, 50..=99));
                         }
                         "down_after" => scale.down_after = reader.duration(entry, Duration::ZERO),
+                        "schedule" => {
+                            let read = schedule::read(reader, entry).unwrap_or_default();
+                            let file = reader.at.file;
+                            let read = read
+                                .into_iter()
+                                .map(|(rush, place)| (rush, (file.to_owned(), place)));
+                            (scale.schedule, *rushes) = read.unzip();
+                        }
                         "step" => scale.step = reader.integer(entry, 1..=1000),
                         key => reader.problem(entry.key_place, keys::SCALE.unknown(key)),
                     }
                 }
             }
+            "check_timeout" => set(&mut pool.check_timeout, reader.duration(entry, MILLISECOND)),
+            "watch" => pool.watch.globs = globs(reader, entry),
             "log" => log::read(reader, pool, entry),
             key => reader.problem(entry.key_place, keys::POOL.unknown(key)),
         }
     }
 
     fn limits(&mut self, limits: &mut Limits, section: Entry<'_>) {
-        /// What setrlimit(2) calls RLIM_INFINITY.
-        const UNLIMITED: u64 = u64::MAX;
+        let entries = self.reader.entries(section, "{nofile: 4096}");
+        for entry in entries.unwrap_or_default() {
+            match Resource::ALL.into_iter().find(|it| it.name() == entry.key) {
+                Some(resource) => {
+                    if let Some(limit) = self.limit(resource, entry) {
+                        limits.0.insert(resource, limit);
+                    }
+                }
+                None => {
+                    let message = keys::LIMITS.unknown(entry.key);
+                    self.reader.problem(entry.key_place, message);
+                }
+            }
+        }
+    }
+
+    /// One value for both, `max` for as much as the daemon may have, or `{soft: …, hard: …}`.
+    fn limit(&mut self, resource: Resource, entry: Entry<'_>) -> Option<Limit> {
+        let mut limit = Limit {
+            soft: None,
+            hard: None,
+        };
+        match &entry.node.value {
+            Value::Map(pairs) => {
+                for entry in self.reader.pairs(pairs) {
+                    match entry.key {
+                        "soft" => limit.soft = self.amount(resource, entry),
+                        "hard" => limit.hard = self.amount(resource, entry),
+                        key => {
+                            let message = keys::LIMIT.unknown(key);
+                            self.reader.problem(entry.key_place, message);
+                        }
+                    }
+                }
+                if limit.hard.is_some_and(|hard| limit.soft > Some(hard)) {
+                    let message = format!("\"{}\": soft is more than hard", entry.key);
+                    self.reader.problem(entry.place(), message);
+                    return None;
+                }
+                Some(limit)
+            }
+            Value::Scalar(text) if text.trim() == "max" => Some(limit),
+            Value::Null | Value::Scalar(_) | Value::List(_) => {
+                self.amount(resource, entry).map(Limit::of)
+            }
+        }
+    }
+
+    fn amount(&mut self, resource: Resource, entry: Entry<'_>) -> Option<u64> {
         const COUNT: i128 = 1_000_000_000;
         let reader = &mut *self.reader;
-        for entry in reader
-            .entries(section, "{nofile: 4096}")
-            .unwrap_or_default()
-        {
-            let unlimited =
-                matches!(&entry.node.value, Value::Scalar(text) if text.trim() == "unlimited");
-            let unlimited = unlimited.then_some(UNLIMITED);
-            match entry.key {
-                "nofile" => limits.nofile = unlimited.or_else(|| reader.integer(entry, 1..=COUNT)),
-                "nproc" => limits.nproc = unlimited.or_else(|| reader.integer(entry, 1..=COUNT)),
-                "core" => limits.core = unlimited.or_else(|| reader.size(entry, 0..=u64::MAX)),
-                "address_space" => {
-                    limits.address_space =
-                        unlimited.or_else(|| reader.size(entry, 1 << 20..=u64::MAX));
-                }
-                "cpu" => {
-                    limits.cpu = unlimited.or_else(|| {
-                        let time = reader.duration(entry, Duration::from_secs(1));
-                        time.map(|time| time.as_secs())
-                    });
-                }
-                key => reader.problem(entry.key_place, keys::LIMITS.unknown(key)),
+        if matches!(&entry.node.value, Value::Scalar(text) if text.trim() == "unlimited") {
+            return Some(Limit::UNLIMITED);
+        }
+        match resource {
+            Resource::Nofile | Resource::Nproc => reader.integer(entry, 1..=COUNT),
+            Resource::Cpu => {
+                let time = reader.duration(entry, Duration::from_secs(1));
+                time.map(|time| time.as_secs())
+            }
+            Resource::AddressSpace | Resource::Data | Resource::Stack => {
+                reader.size(entry, 1 << 20..=u64::MAX)
+            }
+            Resource::Core | Resource::Fsize | Resource::Memlock => {
+                reader.size(entry, 0..=u64::MAX)
             }
         }
     }
@@ -282,6 +379,24 @@ impl Pools<'_> {
             (Some(cmd), None) => (cmd, false),
             (None, Some(run)) => (run, true),
         };
+        self.words(entry, own, shell, runs_per_job)
+    }
+
+    /// What has to succeed before the pool's processes are started, if the file says so.
+    fn check(&mut self, own: &Own<'_>, draft: &mut Draft) {
+        if let Some(entry) = own.check {
+            draft.pool.check = self.words(entry, own, draft.shell, false);
+        }
+    }
+
+    /// A command, from a text or from the list of its words.
+    fn words(
+        &mut self,
+        entry: Entry<'_>,
+        own: &Own<'_>,
+        shell: bool,
+        runs_per_job: bool,
+    ) -> Option<Command> {
         const WANTED: &str = "a command, or the list of its words";
         match &entry.node.value {
             Value::List(nodes) if !nodes.is_empty() => {
@@ -310,7 +425,7 @@ impl Pools<'_> {
                 None
             }
             Value::Null | Value::Scalar(_) | Value::Map(_) => {
-                let text = self.reader.text(entry, WANTED)?;
+                let text = self.reader.raw_text(entry, WANTED)?;
                 if shell {
                     let text = text.trim().to_owned();
                     return Some(if runs_per_job {
@@ -319,7 +434,7 @@ impl Pools<'_> {
                         Command::Shell(text)
                     });
                 }
-                match command::split(&text, self.env) {
+                match command::split(&text, self.reader.env) {
                     Ok(words) if runs_per_job => Some(Command::Run(words)),
                     Ok(words) => Some(Command::Exec(words)),
                     Err(problems) => {
@@ -338,18 +453,9 @@ impl Pools<'_> {
     fn word(&mut self, entry: Entry<'_>, at: usize) -> Option<String> {
         let text = match &entry.node.value {
             Value::Scalar(text) if at > 0 && text.trim().is_empty() => text.clone(),
-            _ => self.reader.text(entry, "a list of words")?,
+            _ => self.reader.raw_text(entry, "a list of words")?,
         };
-        match command::substitute(&text, self.env) {
-            Ok(word) => Some(word),
-            Err(problems) => {
-                for problem in problems {
-                    let message = format!("{} {problem}", quote(entry.key));
-                    self.reader.problem(entry.node.place, message);
-                }
-                None
-            }
-        }
+        self.reader.fill(entry, &text).map(Cow::into_owned)
     }
 
     fn functions(&mut self, entry: Entry<'_>) -> Vec<String> {
@@ -365,14 +471,17 @@ impl Pools<'_> {
                 self.reader.problem(entry.place(), message);
                 continue;
             };
-            if let Err(why) = check_function_name(name) {
-                let message = format!("{} cannot name a function: {why}", quote(name));
+            let Some(name) = self.reader.fill(entry, name) else {
+                continue;
+            };
+            if let Err(why) = check_function_name(&name) {
+                let message = format!("{} cannot name a function: {why}", quote(&name));
                 self.reader.problem(entry.place(), message);
-            } else if !seen.insert(name) {
-                let message = format!("{} is listed twice", quote(name));
+            } else if !seen.insert(name.clone()) {
+                let message = format!("{} is listed twice", quote(&name));
                 self.reader.problem(entry.place(), message);
             } else {
-                functions.push(name.clone());
+                functions.push(name.into_owned());
             }
         }
         functions
@@ -397,6 +506,10 @@ impl Pools<'_> {
         };
         match (min, max) {
             (Some((min, place)), Some((max, max_place))) if min > max => {
+                // Where neither is said here, it has been reported of the defaults.
+                if own_min.or(own_max).is_none() {
+                    return (max, max);
+                }
                 // Where the pool itself says one of them, it is there that something has to change.
                 let place = if own_min.is_some() { place } else { max_place };
                 let message = format!(
@@ -413,6 +526,36 @@ impl Pools<'_> {
             (None, None) => (1, 1),
         }
     }
+}
+
+impl Bounds {
+    /// What these say, else what those do, as a pool takes them.
+    fn or(self, other: Bounds) -> Bounds {
+        Bounds {
+            min: self.count.or(self.min).or(other.count).or(other.min),
+            max: self.count.or(self.max).or(other.count).or(other.max),
+            count: None,
+        }
+    }
+}
+
+/// The patterns of `watch`.
+fn globs(reader: &mut Reader<'_>, entry: Entry<'_>) -> Vec<String> {
+    const WANTED: &str = "a pattern of file names, like src/**/*.php, or a list of them";
+    let mut globs = Vec::new();
+    for entry in reader.one_or_more(entry, WANTED).unwrap_or_default() {
+        let Some(text) = reader.text(entry, WANTED) else {
+            continue;
+        };
+        match Watch::pattern(std::path::Path::new(""), &text) {
+            Ok(_) => globs.push(text),
+            Err(error) => {
+                let message = format!("{} is no pattern of file names: {error}", quote(&text));
+                reader.problem(entry.place(), message);
+            }
+        }
+    }
+    globs
 }
 
 /// Keeps what was there when the value was no good.

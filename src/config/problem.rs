@@ -5,6 +5,8 @@ use std::fmt::{self, Display};
 /// One problem, and where it is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Problem {
+    /// How the messages name the file that has it.
+    pub file: String,
     /// From 1.
     pub line: u64,
     /// In characters, from 1.
@@ -13,24 +15,20 @@ pub struct Problem {
     pub message: String,
 }
 
-/// All problems of a file, in the file's order; never none. Shown as one line each: `workers.yaml:12:5: unknown key "maxx", …`.
+/// All problems of a file and of those that it includes, in their order; never none. Shown as one line each: `workers.yaml:12:5: unknown key "maxx", …`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problems {
-    /// How the messages name the file.
-    pub file: String,
-    /// Sorted by place.
+    /// Sorted by file and place.
     pub problems: Vec<Problem>,
 }
 
 impl Problems {
-    /// Sorts them. The same problem reached twice, through a YAML alias, is said once.
-    pub(super) fn new(file: &str, mut problems: Vec<Problem>) -> Problems {
-        problems.sort();
+    /// Sorts them, with the files in this order. The same problem reached twice, through a YAML alias, is said once.
+    pub fn new(files: &[&str], mut problems: Vec<Problem>) -> Problems {
+        let place = |file: &str| files.iter().position(|known| *known == file);
+        problems.sort_by(|one, two| (place(&one.file), one).cmp(&(place(&two.file), two)));
         problems.dedup();
-        Problems {
-            file: file.to_owned(),
-            problems,
-        }
+        Problems { problems }
     }
 }
 
@@ -38,12 +36,13 @@ impl Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (at, problem) in self.problems.iter().enumerate() {
             let Problem {
+                file,
                 line,
                 column,
                 message,
             } = problem;
             let separator = if at == 0 { "" } else { "\n" };
-            write!(f, "{separator}{}:{line}:{column}: {message}", self.file)?;
+            write!(f, "{separator}{file}:{line}:{column}: {message}")?;
         }
         Ok(())
     }

@@ -1,10 +1,12 @@
 //! Readers of one value each, which note what is wrong and go on.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::command::{self, Env};
 use super::problem::{Problem, quote};
 use super::tree::{Node, Place, Value};
 use super::units::{parse_duration, parse_size, show_duration, show_size};
@@ -28,16 +30,42 @@ impl Entry<'_> {
     }
 }
 
-/// The problems so far. A reader that returns `None` has added one.
-#[derive(Default)]
-pub(super) struct Reader {
-    pub(super) problems: Vec<Problem>,
+/// A file, as it is read.
+#[derive(Clone, Copy)]
+pub(super) struct At<'a> {
+    /// How the messages name it.
+    pub(super) file: &'a str,
+    /// Where relative paths in it begin.
+    pub(super) folder: &'a Path,
 }
 
-impl Reader {
-    /// Notes a problem.
+/// The problems so far. A reader that returns `None` has added one.
+pub(super) struct Reader<'r> {
+    pub(super) problems: Vec<Problem>,
+    /// The file that is being read.
+    pub(super) at: At<'r>,
+    /// What `${NAME}` stands for.
+    pub(super) env: Env<'r>,
+}
+
+impl<'r> Reader<'r> {
+    pub(super) fn new(at: At<'r>, env: Env<'r>) -> Reader<'r> {
+        Reader {
+            problems: Vec::new(),
+            at,
+            env,
+        }
+    }
+
+    /// Notes a problem of the file that is being read.
     pub(super) fn problem(&mut self, place: Place, message: impl Into<String>) {
+        self.problem_of(self.at.file, place, message);
+    }
+
+    /// Notes a problem of another file.
+    pub(super) fn problem_of(&mut self, file: &str, place: Place, message: impl Into<String>) {
         self.problems.push(Problem {
+            file: file.to_owned(),
             line: place.line,
             column: place.column,
             message: message.into(),
@@ -99,16 +127,52 @@ impl Reader {
         entries
     }
 
-    fn scalar<'a>(&mut self, entry: Entry<'a>, wanted: &str) -> Option<&'a str> {
+    /// Notes that a text is not what its key needs, as it reads with its variables put in.
+    fn no_such<T>(&mut self, entry: Entry<'_>, wanted: &str, text: &str) -> Option<T> {
+        let message = format!("{} must be {wanted}, not {}", quote(entry.key), quote(text));
+        self.problem(entry.place(), message);
+        None
+    }
+
+    /// A text with its variables put in.
+    fn scalar<'a>(&mut self, entry: Entry<'a>, wanted: &str) -> Option<Cow<'a, str>> {
         match &entry.node.value {
-            Value::Scalar(text) => Some(text),
+            Value::Scalar(text) => self.fill(entry, text),
             Value::Null | Value::List(_) | Value::Map(_) => self.wrong(entry, wanted),
+        }
+    }
+
+    /// Puts the values of `${NAME}` and `${NAME:-default}` into a text; `$$` is a `$`, and so is one that begins neither.
+    pub(super) fn fill<'a>(&mut self, entry: Entry<'_>, text: &'a str) -> Option<Cow<'a, str>> {
+        if !text.contains('$') {
+            return Some(Cow::Borrowed(text));
+        }
+        match command::substitute(text, self.env) {
+            Ok(filled) => Some(Cow::Owned(filled)),
+            Err(problems) => {
+                for problem in problems {
+                    self.problem(entry.place(), format!("{} {problem}", quote(entry.key)));
+                }
+                None
+            }
         }
     }
 
     /// A text that says something. No text of a configuration may hold a NUL: it would end there for the system.
     pub(super) fn text(&mut self, entry: Entry<'_>, wanted: &str) -> Option<String> {
         let text = self.scalar(entry, wanted)?;
+        self.said(entry, wanted, &text)
+    }
+
+    /// The same, as it stands in the file: its dollars are for somebody else to read.
+    pub(super) fn raw_text(&mut self, entry: Entry<'_>, wanted: &str) -> Option<String> {
+        match &entry.node.value {
+            Value::Scalar(text) => self.said(entry, wanted, text),
+            Value::Null | Value::List(_) | Value::Map(_) => self.wrong(entry, wanted),
+        }
+    }
+
+    fn said(&mut self, entry: Entry<'_>, wanted: &str, text: &str) -> Option<String> {
         if text.trim().is_empty() {
             self.problem(
                 entry.place(),
@@ -128,9 +192,10 @@ impl Reader {
         Some(text.to_owned())
     }
 
-    /// A file's or a folder's path.
+    /// A file's or a folder's path. A relative one begins in the folder of the file that says it.
     pub(super) fn path(&mut self, entry: Entry<'_>) -> Option<PathBuf> {
-        self.text(entry, "a path").map(PathBuf::from)
+        self.text(entry, "a path")
+            .map(|path| self.at.folder.join(path))
     }
 
     /// A whole number within a range.
@@ -144,7 +209,7 @@ impl Reader {
         let number = text.trim().parse::<i128>().ok();
         match number.filter(|number| range.contains(number)) {
             Some(number) => T::try_from(number).ok(),
-            None => self.wrong(entry, &wanted),
+            None => self.no_such(entry, &wanted, &text),
         }
     }
 
@@ -155,9 +220,9 @@ impl Reader {
             wanted.push_str(&format!(", of at least {}", show_duration(least)));
         }
         let text = self.scalar(entry, &wanted)?;
-        match parse_duration(text).filter(|duration| *duration >= least) {
+        match parse_duration(&text).filter(|duration| *duration >= least) {
             Some(duration) => Some(duration),
-            None => self.wrong(entry, &wanted),
+            None => self.no_such(entry, &wanted, &text),
         }
     }
 
@@ -176,19 +241,20 @@ impl Reader {
             }
         }
         let text = self.scalar(entry, &wanted)?;
-        match parse_size(text).filter(|size| range.contains(size)) {
+        match parse_size(&text).filter(|size| range.contains(size)) {
             Some(size) => Some(size),
-            None => self.wrong(entry, &wanted),
+            None => self.no_such(entry, &wanted, &text),
         }
     }
 
     /// `true` or `false`, in any of YAML's spellings.
     pub(super) fn truth(&mut self, entry: Entry<'_>) -> Option<bool> {
         const WANTED: &str = "true or false";
-        match self.scalar(entry, WANTED)?.trim().to_lowercase().as_str() {
+        let text = self.scalar(entry, WANTED)?;
+        match text.trim().to_lowercase().as_str() {
             "true" | "yes" | "on" => Some(true),
             "false" | "no" | "off" => Some(false),
-            _ => self.wrong(entry, WANTED),
+            _ => self.no_such(entry, WANTED, &text),
         }
     }
 
@@ -199,13 +265,13 @@ impl Reader {
             Some((last, others)) => format!("{} or {last}", others.join(", ")),
             None => return None,
         };
-        let text = self.scalar(entry, &wanted)?.trim();
+        let text = self.scalar(entry, &wanted)?;
         match choices
             .iter()
-            .find(|(word, _)| word.eq_ignore_ascii_case(text))
+            .find(|(word, _)| word.eq_ignore_ascii_case(text.trim()))
         {
             Some((_, choice)) => Some(*choice),
-            None => self.wrong(entry, &wanted),
+            None => self.no_such(entry, &wanted, &text),
         }
     }
 
@@ -241,7 +307,10 @@ impl Reader {
             }
             let value = match &variable.node.value {
                 Value::Null => Some(String::new()),
-                Value::Scalar(text) => self.without_nul(variable, text),
+                Value::Scalar(text) => {
+                    let text = self.fill(variable, text);
+                    text.and_then(|text| self.without_nul(variable, &text))
+                }
                 Value::List(_) | Value::Map(_) => self.wrong(variable, "a text"),
             };
             variables.extend(value.map(|value| (name.to_owned(), value)));

@@ -1,14 +1,16 @@
 //! What a configuration is, after every default has been filled in.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
 use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
 
 use super::address::Address;
 use super::command::fill;
+use super::cron::Cron;
 use super::tree::Place;
 
 /// A whole file.
@@ -33,6 +35,8 @@ pub struct Server {
     pub log_dir: Option<PathBuf>,
     /// No more processes than this in all pools together.
     pub max_processes: Option<u32>,
+    /// What pools have that do not say whether the daemon ends when they do not work.
+    pub exit_on_failure: bool,
     /// What peers may take.
     pub limits: ServerLimits,
 }
@@ -100,7 +104,7 @@ pub struct PemPlaces {
 }
 
 /// One entry of `functions:`, a pool of processes of one command.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Pool {
     /// The key.
     pub name: String,
@@ -128,10 +132,14 @@ pub struct Pool {
     pub nice: Option<i32>,
     /// Resource limits.
     pub limits: Limits,
+    /// Whether nothing that it executes may gain privileges, as by set-user-ID, PR_SET_NO_NEW_PRIVS(2const).
+    pub no_new_privileges: bool,
     /// Drain and replace a process after this many jobs.
     pub max_jobs: Option<u64>,
     /// Drain and replace a process after this time.
     pub max_lifetime: Option<Duration>,
+    /// Drain and replace a process that takes, with its children, more bytes of memory.
+    pub max_memory: Option<u64>,
     /// How long a job may run before its process is killed for it.
     pub timeout: Option<Duration>,
     /// How many processes a job may take down before it is set aside as failed; 0 is no limit.
@@ -148,6 +156,14 @@ pub struct Pool {
     pub stop_timeout: Duration,
     /// Whether a process that ended by itself is started again.
     pub restart: Restart,
+    /// Whether the daemon ends when this pool does not work.
+    pub exit_on_failure: bool,
+    /// What has to succeed before processes are started from a new file, or anew.
+    pub check: Option<Command>,
+    /// How long that may take.
+    pub check_timeout: Duration,
+    /// The files of its code: when one changes, its processes are replaced.
+    pub watch: Watch,
     /// When the pool grows and shrinks.
     pub scale: Scale,
     /// Its weight where `server.max_processes` does not give every pool what it wants.
@@ -157,7 +173,7 @@ pub struct Pool {
 }
 
 /// What a pool starts. `{pool}` and `{slot}` are still in the words: they are filled in when a process is started.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
     /// `cmd`: a worker, executed directly.
     Exec(Vec<String>),
@@ -169,8 +185,32 @@ pub enum Command {
     RunShell(String),
 }
 
+/// The files of a pool's code.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Watch {
+    /// Where relative patterns begin: the pool's `cwd`, or else the folder of the file.
+    pub folder: PathBuf,
+    /// Patterns of file names, as glob(7) has them, and `**` for any number of folders. Empty is no watching.
+    pub globs: Vec<String>,
+}
+
+impl Watch {
+    /// A pattern that begins in a folder, as a pattern of whole paths.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn pattern(folder: &Path, glob: &str) -> Result<glob::Pattern, glob::PatternError> {
+        let folder = glob::Pattern::escape(&folder.to_string_lossy());
+        // an absolute one stays as it is
+        let whole = Path::new(&folder).join(glob);
+        // "./x" is x
+        let whole: PathBuf = whole.components().collect();
+        glob::Pattern::new(&whole.to_string_lossy())
+    }
+}
+
 /// When a process that ended by itself is started again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Restart {
     /// Whatever its exit status.
     Always,
@@ -181,7 +221,7 @@ pub enum Restart {
 }
 
 /// A signal that may ask a process to stop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the signals' own names, signal(7)")]
 pub enum Signal {
     Hup,
@@ -238,23 +278,87 @@ impl FromStr for Signal {
 #[error("no such signal")]
 pub struct NoSignal;
 
-/// setrlimit(2), soft and hard alike; `None` leaves what the daemon has.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Limits {
+/// What a process may use, setrlimit(2). What is not in it is as the daemon has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits(pub BTreeMap<Resource, Limit>);
+
+/// Something that a process may use so much of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Resource {
     /// RLIMIT_NOFILE, descriptors.
-    pub nofile: Option<u64>,
+    Nofile,
     /// RLIMIT_NPROC, processes of the user.
-    pub nproc: Option<u64>,
+    Nproc,
     /// RLIMIT_CORE, bytes of a core file.
-    pub core: Option<u64>,
+    Core,
     /// RLIMIT_AS, bytes of address space.
-    pub address_space: Option<u64>,
+    AddressSpace,
     /// RLIMIT_CPU, seconds.
-    pub cpu: Option<u64>,
+    Cpu,
+    /// RLIMIT_DATA, bytes of data and heap.
+    Data,
+    /// RLIMIT_STACK, bytes of stack.
+    Stack,
+    /// RLIMIT_FSIZE, bytes of a file that it writes.
+    Fsize,
+    /// RLIMIT_MEMLOCK, bytes of memory that is not swapped out.
+    Memlock,
+}
+
+/// How much of it. [`Limit::UNLIMITED`] is a value too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limit {
+    /// What is in force, which the process may raise up to `hard`; `None` is as much as that.
+    pub soft: Option<u64>,
+    /// The most that it may be; `None` leaves what the daemon has.
+    pub hard: Option<u64>,
+}
+
+impl Resource {
+    /// Every one.
+    pub const ALL: [Resource; 9] = [
+        Resource::Nofile,
+        Resource::Nproc,
+        Resource::Core,
+        Resource::AddressSpace,
+        Resource::Cpu,
+        Resource::Data,
+        Resource::Stack,
+        Resource::Fsize,
+        Resource::Memlock,
+    ];
+
+    /// Its key in the file.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Resource::Nofile => "nofile",
+            Resource::Nproc => "nproc",
+            Resource::Core => "core",
+            Resource::AddressSpace => "address_space",
+            Resource::Cpu => "cpu",
+            Resource::Data => "data",
+            Resource::Stack => "stack",
+            Resource::Fsize => "fsize",
+            Resource::Memlock => "memlock",
+        }
+    }
+}
+
+impl Limit {
+    /// RLIM_INFINITY.
+    pub const UNLIMITED: u64 = u64::MAX;
+
+    /// So much and no more, not even if the process asks.
+    pub const fn of(value: u64) -> Limit {
+        Limit {
+            soft: Some(value),
+            hard: Some(value),
+        }
+    }
 }
 
 /// When a pool grows and shrinks.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scale {
     /// `scale: off`: it has `min` processes, whatever waits.
     pub off: bool,
@@ -266,10 +370,35 @@ pub struct Scale {
     pub down_after: Option<Duration>,
     /// How many of its processes may be starting at once.
     pub step: Option<u32>,
+    /// Known rushes, in the order of the file.
+    pub schedule: Vec<Rush>,
+}
+
+/// A known rush: other bounds for some time.
+///
+/// It is in force from each minute that `cron` names, in the local time of the machine, for as long as `lasts`. Of several that are in
+/// force the one that began last counts, and of those that began in the same minute the last in the file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rush {
+    /// When it begins.
+    pub cron: Cron,
+    /// How long it lasts, at most 31 days.
+    pub lasts: Duration,
+    /// How many processes at least; the pool's own `min` when not said.
+    pub min: Option<u32>,
+    /// How many at most; the pool's own `max` when not said.
+    pub max: Option<u32>,
+}
+
+impl Rush {
+    /// The bounds that `pool` has while this is in force.
+    pub fn bounds(&self, pool: &Pool) -> (u32, u32) {
+        (self.min.unwrap_or(pool.min), self.max.unwrap_or(pool.max))
+    }
 }
 
 /// A pool's log files.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Log {
     /// Where a slot's output goes: a path with `{pool}` and `{slot}` in it, absolute or relative to the file. `None` is
     /// `<log_dir>/<pool>/<slot>.log`.
@@ -291,7 +420,7 @@ pub struct Log {
 }
 
 /// Where a pool's standard error goes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Stderr {
     /// Into the file of its standard output, in the order written.
     #[default]
@@ -303,7 +432,7 @@ pub enum Stderr {
 }
 
 /// What a line of a log looks like.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LogFormat {
     /// As the worker wrote it.
     #[default]
@@ -327,6 +456,7 @@ impl Default for Scale {
             service_level: 95,
             down_after: None,
             step: None,
+            schedule: Vec::new(),
         }
     }
 }
@@ -363,8 +493,10 @@ impl Pool {
             umask: None,
             nice: None,
             limits: Limits::default(),
+            no_new_privileges: false,
             max_jobs: None,
             max_lifetime: None,
+            max_memory: None,
             timeout: None,
             attempts: 3,
             retries: 0,
@@ -373,6 +505,10 @@ impl Pool {
             stop_signal: Signal::Term,
             stop_timeout: Duration::from_secs(30),
             restart: Restart::Always,
+            exit_on_failure: false,
+            check: None,
+            check_timeout: Duration::from_secs(30),
+            watch: Watch::default(),
             scale: Scale::default(),
             priority: 1,
             log: Log::default(),
@@ -386,6 +522,7 @@ impl Pool {
             max: 0,
             max_jobs: None,
             max_lifetime: None,
+            max_memory: None,
             timeout: None,
             attempts: 0,
             retries: 0,
@@ -394,6 +531,10 @@ impl Pool {
             stop_timeout: Duration::ZERO,
             stop_signal: Signal::Term,
             restart: Restart::Always,
+            exit_on_failure: false,
+            check: None,
+            check_timeout: Duration::ZERO,
+            watch: Watch::default(),
             scale: Scale::default(),
             priority: 1,
             ..pool.clone()

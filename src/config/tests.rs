@@ -5,6 +5,7 @@
     reason = "one test measures how long a hostile file takes"
 )]
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -71,6 +72,7 @@ server:
   state_dir: state
   log_dir: /var/log/gearpool
   max_processes: 200
+  exit_on_failure: true
   limits: {connections: 20000, packet_size: 1MiB, mailbox: 2M, buffers: 1G, queued_bytes: 4GiB, queue_length: 0}
 functions:
   a:
@@ -85,7 +87,10 @@ functions:
     group: 33
     umask: 027
     nice: -5
-    limits: {nofile: 4096, nproc: unlimited, core: 0, address_space: 512MiB, cpu: 1h}
+    limits: {nofile: 4096, nproc: unlimited, core: 0, address_space: 512MiB, cpu: 1h, data: max, fsize: {soft: 1M, hard: 1G}}
+    no_new_privileges: true
+    max_memory: 256MiB
+    exit_on_failure: no
     max_jobs: 1000
     max_lifetime: 12h
     start_timeout: 500ms
@@ -93,7 +98,10 @@ functions:
     stop_timeout: 0
     restart: on-failure
     priority: 5
-    scale: {target_wait: 250ms, service_level: 99, down_after: 1m30s, step: 4}
+    scale: {target_wait: 250ms, service_level: 99, down_after: 1m30s, step: 4, schedule: [{cron: "0 8 * * mon-fri", for: 2h, min: 9}, {cron: "@daily", max: 20}]}
+    check: "php -l a.php"
+    check_timeout: 5s
+    watch: ["src/**/*.php", .env]
     log: {file: 'l/{pool}-{slot}', stderr: 'e/{pool}-{slot}', max_size: 1G, keep: 0, compress: on, format: json, timestamps: yes, max_line: 64k}
 "#;
     let config = read(text);
@@ -135,6 +143,7 @@ functions:
             state_dir: Some("state".into()),
             log_dir: Some("/var/log/gearpool".into()),
             max_processes: Some(200),
+            exit_on_failure: true,
             limits: ServerLimits {
                 connections: Some(20_000),
                 packet_size: Some(1 << 20),
@@ -165,25 +174,62 @@ functions:
         group: Some("33".into()),
         umask: Some(0o27),
         nice: Some(-5),
-        limits: Limits {
-            nofile: Some(4096),
-            nproc: Some(u64::MAX),
-            core: Some(0),
-            address_space: Some(512 << 20),
-            cpu: Some(3600),
-        },
+        limits: Limits(BTreeMap::from([
+            (Resource::Nofile, Limit::of(4096)),
+            (Resource::Nproc, Limit::of(Limit::UNLIMITED)),
+            (Resource::Core, Limit::of(0)),
+            (Resource::AddressSpace, Limit::of(512 << 20)),
+            (Resource::Cpu, Limit::of(3600)),
+            (
+                Resource::Data,
+                Limit {
+                    soft: None,
+                    hard: None,
+                },
+            ),
+            (
+                Resource::Fsize,
+                Limit {
+                    soft: Some(1 << 20),
+                    hard: Some(1 << 30),
+                },
+            ),
+        ])),
+        no_new_privileges: true,
+        max_memory: Some(256 << 20),
+        exit_on_failure: false,
         max_jobs: Some(1000),
         max_lifetime: Some(Duration::from_secs(12 * 3600)),
         start_timeout: Duration::from_millis(500),
         stop_signal: Signal::Usr1,
         stop_timeout: Duration::ZERO,
         restart: Restart::OnFailure,
+        check: Some(exec(&["php", "-l", "a.php"])),
+        check_timeout: Duration::from_secs(5),
+        watch: Watch {
+            folder: "/srv".into(),
+            globs: vec!["src/**/*.php".into(), ".env".into()],
+        },
         priority: 5,
         scale: Scale {
             target_wait: Some(Duration::from_millis(250)),
             down_after: Some(Duration::from_secs(90)),
             service_level: 99,
             step: Some(4),
+            schedule: vec![
+                Rush {
+                    cron: "0 8 * * mon-fri".parse().unwrap(),
+                    lasts: Duration::from_secs(7200),
+                    min: Some(9),
+                    max: None,
+                },
+                Rush {
+                    cron: "@daily".parse().unwrap(),
+                    lasts: Duration::from_secs(3600),
+                    min: None,
+                    max: Some(20),
+                },
+            ],
             off: false,
         },
         log: Log {
@@ -305,10 +351,14 @@ functions:
         .map(|(name, value)| format!("{name}={value}"))
         .collect();
     assert_eq!(shown, ["A=1", "B=3", "C=4"]);
-    assert_eq!((a.limits.nofile, a.limits.core), (Some(20), Some(0)));
+    let limits = |pool: &Pool| -> Vec<_> {
+        let limits = pool.limits.0.iter();
+        limits.map(|(it, limit)| (it.name(), limit.hard)).collect()
+    };
+    assert_eq!(limits(a), [("nofile", Some(20)), ("core", Some(0))]);
     assert_eq!((a.log.keep, a.log.max_size), (9, 1 << 20));
     assert_eq!(b.env.len(), 2);
-    assert_eq!(b.limits.nofile, Some(10));
+    assert_eq!(limits(b)[0], ("nofile", Some(10)));
 }
 
 #[test]
@@ -338,6 +388,108 @@ fn pools_keep_the_files_order() {
     assert_eq!(config.pools.keys().collect::<Vec<_>>(), ["c", "a", "b"]);
 }
 
+fn files<'a>(files: &[(&'a str, &'a str)]) -> Vec<Source<'a>> {
+    let sources = files.iter().map(|&(file, text)| Source {
+        file,
+        folder: std::path::Path::new(file).parent().unwrap(),
+        text,
+    });
+    sources.collect()
+}
+
+#[test]
+fn included_files() {
+    let main = "include: [conf.d/*.yaml, more.yaml]\ndefaults: {cwd: app, max: 9}\nserver: {state_dir: s}\nfunctions: {a: x}";
+    let sources = files(&[
+        ("etc/workers.yaml", main),
+        (
+            "etc/conf.d/b.yaml",
+            "defaults: {env_file: .env, min: 2}\nfunctions: {b: {cmd: x, log: {file: 'l/{slot}'}}, c: x}",
+        ),
+        ("etc/conf.d/empty.yaml", "# nothing yet"),
+        ("etc/more.yaml", "d: <cmd: x, cwd: own, watch: '*.php'>\n"),
+    ]);
+    let found = includes(&sources[0], &env);
+    let patterns: Vec<_> = found
+        .iter()
+        .map(|(pattern, place)| (pattern.as_str(), place.column))
+        .collect();
+    assert_eq!(patterns, [("conf.d/*.yaml", 11), ("more.yaml", 26)]);
+    let config = parse_files(&sources, &env).unwrap();
+    assert_eq!(
+        config.pools.keys().collect::<Vec<_>>(),
+        ["a", "b", "c", "d"]
+    );
+    assert_eq!(config.server.state_dir, Some("etc/s".into()));
+    let pool = |name: &str| &config.pools[name];
+    // the defaults are those of the main file, with the file's own over them; paths begin where they are written
+    assert_eq!(
+        (pool("a").min, pool("b").min, pool("b").max, pool("d").min),
+        (1, 2, 9, 1)
+    );
+    assert_eq!(pool("b").cwd, Some("etc/app".into()));
+    assert_eq!(pool("c").env_file, Some("etc/conf.d/.env".into()));
+    assert_eq!((&pool("a").env_file, &pool("d").env_file), (&None, &None));
+    assert_eq!(pool("b").log.file.as_deref(), Some("etc/conf.d/l/{slot}"));
+    assert_eq!(pool("d").watch.folder, PathBuf::from("etc/own"));
+    assert_eq!(pool("a").watch.folder, PathBuf::from("etc/app"));
+}
+
+#[test]
+fn problems_name_their_file() {
+    let sources = files(&[
+        (
+            "w.yaml",
+            "include: c/*\ndefaults: {min: 5, scale: {schedule: [{cron: '@daily', max: 3}]}}\nfunctions: {a: x, b: {maxx: 1}}",
+        ),
+        ("c/2.yaml", "a: x\nc: {cmd: x, nice: 99}"),
+        (
+            "c/1.yaml",
+            "server: {}\ninclude: d\nfunctions: {c: x, d: {cmd: x, min: 9, max: 8}}",
+        ),
+        ("c/3.yaml", "defaults: {max: 2}\nfunctions: {e: x}"),
+        ("c/4.yaml", "e: [x"),
+    ]);
+    let problems = parse_files(&sources, &env).unwrap_err();
+    insta::assert_snapshot!(problems.to_string());
+}
+
+#[test]
+fn variables_anywhere() {
+    let config = read(
+        "
+server: {listen: '127.0.0.1:${PORT:-4731}', state_dir: '${HOME}/state', max_processes: '${MOST:-7}'}
+defaults: {cwd: '${HOME}/app', env: {H: '${HOME}', D: '$$HOME $HOME ${NONE:-x y}'}}
+functions:
+  a: {cmd: x, min: '${MIN:-2}', max: 5, user: '${USR:-me}', start_timeout: '${T:-5s}', restart: '${R:-never}', functions: ['${P:-p}-f']}
+  b: {cmd: 'echo ${HOME} $HOME', shell: true, scale: {schedule: [{cron: '${C:-@daily}', max: 9}]}}
+",
+    );
+    assert_eq!(
+        config.server.listen,
+        [Address::Tcp("127.0.0.1".into(), 4731)]
+    );
+    assert_eq!(config.server.state_dir, Some("/home/me/state".into()));
+    assert_eq!(config.server.max_processes, Some(7));
+    let a = &config.pools["a"];
+    assert_eq!(a.cwd, Some("/home/me/app".into()));
+    assert_eq!(
+        (a.env["H"].as_str(), a.env["D"].as_str()),
+        ("/home/me", "$HOME $HOME x y")
+    );
+    assert_eq!(
+        (a.min, a.user.as_deref(), a.start_timeout),
+        (2, Some("me"), Duration::from_secs(5))
+    );
+    assert_eq!(
+        (a.restart, &a.functions[..]),
+        (Restart::Never, &["p-f".to_owned()][..])
+    );
+    let b = &config.pools["b"];
+    assert_eq!(b.command, Command::Shell("echo ${HOME} $HOME".into()));
+    assert_eq!(b.scale.schedule[0].cron.to_string(), "@daily");
+}
+
 /// Every message, in one table to read through.
 #[test]
 fn messages() {
@@ -363,7 +515,7 @@ fn messages() {
         "server: {}\nfunction: {a: x}\n",
         "server: {}\nfetchURL: {cmd: x}\n",
         "server: {}\ninclude: conf.d/*.yaml\nwhatever: 1\n",
-        "include: [a, b]",
+        "include: []",
         "funtions: {a: x}",
         "pools:\n  a: x\n",
         "functions: {a: x}\nfunctions: {b: x}\n",
@@ -421,12 +573,23 @@ fn messages() {
         "a: {cmd: x, env: {'A=B': 1, '': 2, C: [1], D: \"\\0\"}}",
         "a: {cmd: x, umask: 9, nice: 20, max_jobs: 0, max_lifetime: 0}",
         "a: {cmd: x, start_timeout: 0, stop_timeout: -1, stop_signal: STOP, restart: no}",
-        "a: {cmd: x, limits: {nofile: 0, nproc: x, core: x, address_space: 1k, cpu: 1ms, memlock: 1}}",
+        "a: {cmd: x, limits: {nofile: 0, nproc: x, core: x, address_space: 1k, cpu: 1ms, rss: 1, fsize: {soft: 2, hard: 1}, stack: {softly: 1}}}",
+        "a: {cmd: x, max_memory: 1k, no_new_privileges: maybe, exit_on_failure: 1}",
+        "server: {exit_on_failure: 1}\nfunctions: {a: x}",
         "a: {cmd: x, scale: {target_wait: soon, down_after: 1y, headroom: 1}, log: 5}",
+        "a: {cmd: x, scale: {schedule: daily}}\nb: {cmd: x, scale: {schedule: [daily, {}, {cron: 0 8 * *, until: 3, min: x}]}}\n",
+        "a: {cmd: x, max: 4, scale: {schedule: [{cron: '@daily', for: 1s, min: 2}, {cron: '@daily', for: 40d, min: 5}, {cron: '@daily', max: 0}]}}",
+        "defaults: {scale: {schedule: [{cron: '@daily', min: 3}]}}\nfunctions: {a: x, b: {cmd: x, max: 3}, c: {cmd: x, scale: off}, d: {cmd: x, scale: {schedule: [{cron: '@daily', min: 3, max: 2}]}}}",
         "a: {cmd: x, log: {max_size: 1, keep: -1, timestamps: 1, max_line: 1G, file: x, format: xml, compress: 9, stderr: apart, sizes: 1}}",
         "defaults: {log: {file: 'a/{slot}', stderr: 'a'}}\nfunctions: {a: x}",
         "a: {cmd: x, log: {file: 'a/{slot}', stderr: 'a/{slot}'}}",
         "a: {cmd: x, log: {file: 'a/{slot}'}}\nb: {cmd: x, log: {stderr: 'a/{slot}'}}",
+        "a: {cmd: x, check: 'php -l x | y', watch: []}\nb: {cmd: x, check: [], watch: '[a'}\nc: {cmd: x, watch: {a: b}, check: {a: b}}",
+        "defaults: {check: 'php -l', shell: yes}\nfunctions: {a: x, b: {cmd: x, check: ''}}",
+        "a: {cmd: x, cwd: '${NONE}/x', env: {A: '${NONE', B: '${HOME} ${N-x}'}, min: '${HOME}', watch: ['${NONE}']}",
+        "include: '[a'\nfunctions: {}",
+        "include: {a: b}\nfunctions: {}",
+        "include: ['', '${NONE}']\nfunctions: {}",
         // All at once, in the file's order; what an alias repeats is said once.
         "b: {cmd: x | y, maxx: 1}\na: &a {cmd: x, nice: 99}\nc: *a\nd: <cmd: é, mim: 1>\n",
     ];
@@ -587,7 +750,7 @@ fn the_example_shows_every_key() {
         .map(|line| uncommented(line) + "\n")
         .collect();
     let mut shown = Vec::new();
-    keys_of(&tree::read(&text).unwrap(), &mut shown);
+    keys_of(&tree::read(&text, "w").unwrap(), &mut shown);
     for section in keys::ALL {
         for key in section.known {
             assert!(
@@ -600,6 +763,11 @@ fn the_example_shows_every_key() {
 }
 
 fn keys_of(node: &tree::Node, keys: &mut Vec<String>) {
+    if let tree::Value::List(nodes) = &node.value {
+        for node in nodes {
+            keys_of(node, keys);
+        }
+    }
     if let tree::Value::Map(pairs) = &node.value {
         for (key, value) in pairs {
             if let tree::Value::Scalar(key) = &key.value {
@@ -620,7 +788,11 @@ fn every_key_of_the_table_is_read() {
         "the \"limits\" of \"server\"" => format!("server: {{limits: {{{key}: []}}}}"),
         "\"tls\"" => format!("server: {{tls: {{{key}: []}}}}"),
         "\"limits\"" => format!("defaults: {{limits: {{{key}: []}}}}"),
+        "a limit" => format!("defaults: {{limits: {{nofile: {{{key}: []}}}}}}"),
         "\"scale\"" => format!("defaults: {{scale: {{{key}: []}}}}"),
+        "an entry of \"schedule\"" => {
+            format!("defaults: {{scale: {{schedule: [{{{key}: []}}]}}}}")
+        }
         "\"log\"" => format!("defaults: {{log: {{{key}: []}}}}"),
         other => panic!("{other}"),
     };

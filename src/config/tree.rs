@@ -59,13 +59,14 @@ impl Value {
     }
 }
 
-/// Reads one YAML document.
+/// Reads one YAML document. `file` is how the messages name it.
 ///
 /// # Errors
 /// The one problem for which it cannot be read.
-pub(super) fn read(text: &str) -> Result<Node, Problem> {
+pub(super) fn read(text: &str, file: &str) -> Result<Node, Problem> {
     if text.len() > MAX_BYTES {
         return Err(Problem {
+            file: file.to_owned(),
             line: 1,
             column: 1,
             message: format!(
@@ -93,7 +94,7 @@ pub(super) fn read(text: &str) -> Result<Node, Problem> {
     };
     match serde_saphyr::from_str_with_options::<Spanned<Raw>>(text, options) {
         Ok(raw) => Ok(node(raw, text)),
-        Err(error) => Err(problem(&error)),
+        Err(error) => Err(problem(&error, file)),
     }
 }
 
@@ -239,7 +240,7 @@ const HINTS: [(&str, &str); 6] = [
     ),
 ];
 
-fn problem(error: &Error) -> Problem {
+fn problem(error: &Error, file: &str) -> Problem {
     /// The place is said in front of the message already.
     struct NoPlace;
     impl Localizer for NoPlace {
@@ -284,6 +285,7 @@ fn problem(error: &Error) -> Problem {
         }
     };
     Problem {
+        file: file.to_owned(),
         line: place.line,
         column: place.column,
         message,

@@ -49,29 +49,47 @@ pub enum Wire {
     Tls,
 }
 
-/// Serves a connection until it ends. `early` is what has been read of it already.
+/// What a connection's task begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begin {
+    /// With what the peer sends.
+    Read,
+    /// With what has been read of it already, or with the rest of a long answer.
+    Take,
+    /// With its end: the job server does not know it any more.
+    Leave,
+}
+
+/// Serves a connection until it ends.
 pub async fn serve(
     hub: Arc<Hub>,
     peer: Arc<Peer>,
     socket: ReadHalf,
     wire: Wire,
-    early: Vec<u8>,
+    begin: Begin,
     place: Place,
 ) {
+    let has_partial = !peer.partial().is_empty();
     let mut conn = Conn {
         share: hub.bounds().share(),
+        has_partial,
+        need: match begin {
+            Begin::Read => 1,
+            Begin::Take | Begin::Leave => 0,
+        },
         hub,
         peer,
         socket,
         wire,
-        partial: early,
-        need: 1,
         touched: Touched::default(),
     };
-    conn.read_all().await;
-    conn.hub.disconnect(&conn.peer, &mut conn.touched);
+    if begin != Begin::Leave {
+        conn.read_all().await;
+        conn.hub.disconnect(&conn.peer, &mut conn.touched);
+    }
     // a peer that has only closed its own direction still gets what it asked for
     let _ = tokio::time::timeout(LINGER, conn.say_goodbye()).await;
+    conn.hub.left(&conn.peer);
     tracing::debug!(peer = %conn.peer.address, "disconnected");
     drop(place);
 }
@@ -81,8 +99,8 @@ struct Conn {
     peer: Arc<Peer>,
     socket: ReadHalf,
     wire: Wire,
-    /// The beginning of a frame whose end has not come yet.
-    partial: Vec<u8>,
+    /// Whether the beginning of a frame is there whose end has not come yet. It is in the peer, where it is found without this task.
+    has_partial: bool,
     /// How many bytes of it are needed before it is worth looking again; 0 when that is worth it at once, after others had a turn.
     need: usize,
     /// What the peer takes of what all slow ones may: its part of a frame.
@@ -154,12 +172,12 @@ impl Conn {
             tokio::task::yield_now().await;
             return Ok(self.take_partial());
         }
-        if self.partial.len() <= SMALL {
+        if !self.has_partial || self.peer.partial().len() <= SMALL {
             return poll_fn(|cx| self.poll_read(cx)).await;
         }
         let read = tokio::time::timeout(STALLED, poll_fn(|cx| self.poll_read(cx))).await;
         read.unwrap_or_else(|_| {
-            said!(warn, peer = %self.peer.address, bytes = self.partial.len(), "closing a connection whose peer has sent half a packet and then nothing");
+            said!(warn, peer = %self.peer.address, bytes = self.peer.partial().len(), "closing a connection whose peer has sent half a packet and then nothing");
             Ok(Next::End)
         })
     }
@@ -226,56 +244,71 @@ impl Conn {
         if bytes.is_empty() {
             return Next::End;
         }
-        if self.partial.is_empty() {
+        if !self.has_partial {
             return match self.hub.receive(&self.peer, bytes, &mut self.touched) {
                 Received::Used { used, need } => {
-                    self.partial.extend_from_slice(&bytes[used..]);
                     self.need = need;
-                    self.account()
+                    self.keep(&bytes[used..])
                 }
                 Received::EndOfTurn { used } => {
-                    self.partial.extend_from_slice(&bytes[used..]);
                     self.need = 0;
+                    self.has_partial = used < bytes.len();
+                    self.peer.partial().extend_from_slice(&bytes[used..]);
                     Next::Read
                 }
                 Received::Hopeless => Next::End,
             };
         }
-        self.partial.extend_from_slice(bytes);
+        self.peer.partial().extend_from_slice(bytes);
         self.take_partial()
+    }
+
+    /// Keeps what is left of what was read, which is nothing as a rule.
+    #[inline]
+    fn keep(&mut self, rest: &[u8]) -> Next {
+        if rest.is_empty() {
+            return Next::Read;
+        }
+        self.has_partial = true;
+        let peer = Arc::clone(&self.peer);
+        let mut partial = peer.partial();
+        partial.extend_from_slice(rest);
+        self.account(partial.len())
     }
 
     /// Counts what is kept of a frame that is not whole, and ends the connection if all such have too much. It grows with what has
     /// come, whatever length was declared.
-    fn account(&mut self) -> Next {
-        if self.share.hold(self.partial.len()) {
+    fn account(&mut self, bytes: usize) -> Next {
+        if self.share.hold(bytes) {
             return Next::Read;
         }
-        said!(warn, peer = %self.peer.address, bytes = self.partial.len(), limit = "buffers", "closing a connection whose peer sends half a packet");
+        said!(warn, peer = %self.peer.address, bytes, limit = "buffers", "closing a connection whose peer sends half a packet");
         Next::End
     }
 
     fn take_partial(&mut self) -> Next {
-        if self.partial.len() < self.need {
-            return self.account();
+        let peer = Arc::clone(&self.peer);
+        let mut partial = peer.partial();
+        if partial.len() < self.need {
+            return self.account(partial.len());
         }
-        match self
-            .hub
-            .receive(&self.peer, &self.partial, &mut self.touched)
-        {
+        let next = match self.hub.receive(&peer, &partial, &mut self.touched) {
             Received::Used { used, need } => {
-                self.partial.drain(..used);
-                self.partial.shrink_to(READ.min(self.partial.len()));
+                partial.drain(..used);
+                let kept = READ.min(partial.len());
+                partial.shrink_to(kept);
                 self.need = need;
-                self.account()
+                self.account(partial.len())
             }
             Received::EndOfTurn { used } => {
-                self.partial.drain(..used);
+                partial.drain(..used);
                 self.need = 0;
                 Next::Read
             }
             Received::Hopeless => Next::End,
-        }
+        };
+        self.has_partial = !partial.is_empty();
+        next
     }
 }
 

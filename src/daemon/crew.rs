@@ -6,11 +6,14 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::config::Pool;
 use crate::jobs::ConnId;
 use crate::pools::{ProcId, Slot};
 
 /// A process of a pool.
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Member {
     pub(super) pool: Arc<Pool>,
     pub(super) slot: Slot,
@@ -24,7 +27,7 @@ pub(super) struct Member {
 }
 
 /// Whether a process may be given jobs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum MemberService {
     /// Yes.
     Open,
@@ -35,7 +38,7 @@ pub(super) enum MemberService {
 }
 
 /// Whether a process has registered one of its functions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Registration {
     /// Not yet.
     None,
@@ -46,7 +49,7 @@ pub(super) enum Registration {
 }
 
 /// All processes.
-#[derive(Default)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 pub(super) struct Crew {
     members: BTreeMap<ProcId, Member>,
     owners: HashMap<ConnId, ProcId>,

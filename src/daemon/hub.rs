@@ -5,7 +5,7 @@
 //! whichever peer it is for; a peer's own task is woken only when its socket is full.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use tokio::sync::{Notify, mpsc};
 use super::limits::Bounds;
 use super::peer::Peer;
 use super::trace;
-use crate::jobs::{self, ConnId, JobServer, Mark, Notice, Options};
+use crate::jobs::{self, ConnId, JobServer, Mark, Notice};
 use crate::proto::{Decoded, decode_within};
 use crate::time::Time;
 
@@ -46,6 +46,10 @@ pub enum Signal {
 pub struct Hub {
     bounds: Arc<Bounds>,
     core: Mutex<Core>,
+    /// Peers whose connection has ended and that may not have read everything yet.
+    leaving: Mutex<HashMap<ConnId, Arc<Peer>, foldhash::fast::FixedState>>,
+    /// How many connections have been accepted and are not known yet.
+    arriving: AtomicUsize,
     start: Instant,
     signals: mpsc::UnboundedSender<Signal>,
     demand_is_told: AtomicBool,
@@ -87,19 +91,23 @@ pub enum Received {
 }
 
 impl Hub {
-    /// A hub without connections. What it has to tell about them goes to `signals`.
+    /// A hub of this job server, whose time begins at `start`; the peers that it knows are not there yet. What there is to tell about
+    /// them goes to `signals`.
     pub fn new(
-        options: Options,
+        server: JobServer,
+        start: Instant,
         bounds: Arc<Bounds>,
         signals: mpsc::UnboundedSender<Signal>,
     ) -> Hub {
         Hub {
             bounds,
             core: Mutex::new(Core {
-                server: JobServer::new(options),
+                server,
                 peers: HashMap::default(),
             }),
-            start: Instant::now(),
+            leaving: Mutex::default(),
+            arriving: AtomicUsize::new(0),
+            start,
             signals,
             demand_is_told: AtomicBool::new(false),
             armed: AtomicU64::new(NEVER),
@@ -167,12 +175,64 @@ impl Hub {
         received
     }
 
-    /// A peer has gone.
-    pub fn disconnect(&self, peer: &Peer, touched: &mut Touched) {
+    /// A peer has gone. It counts as leaving until it has [`left`](Hub::left).
+    pub fn disconnect(&self, peer: &Arc<Peer>, touched: &mut Touched) {
         let now = self.now();
+        self.leaving().insert(peer.id, Arc::clone(peer));
         let mut core = self.lock();
         core.server.disconnect(now, peer.id);
         self.deliver(core, touched);
+    }
+
+    /// A peer has read everything, or never will.
+    pub fn left(&self, peer: &Peer) {
+        self.leaving().remove(&peer.id);
+    }
+
+    /// A connection has been accepted, and is to be made known by a task of its own.
+    pub(super) fn arrives(self: &Arc<Hub>) -> Arriving {
+        self.arriving.fetch_add(1, Ordering::Relaxed);
+        Arriving(Arc::clone(self))
+    }
+
+    /// How many have been accepted and are not known yet.
+    pub(super) fn arriving(&self) -> usize {
+        self.arriving.load(Ordering::Relaxed)
+    }
+
+    /// Looks at the job server.
+    pub(super) fn look<T>(&self, look: impl FnOnce(&JobServer) -> T) -> T {
+        look(&self.lock().server)
+    }
+
+    /// All peers: those that the job server knows, and those that are leaving.
+    pub(super) fn peers(&self) -> (Vec<Arc<Peer>>, Vec<Arc<Peer>>) {
+        let known = self.lock().peers.values().cloned().collect();
+        (known, self.leaving().values().cloned().collect())
+    }
+
+    /// These are the peers that the job server knows. It loses those of its connections that are not among them.
+    pub(super) fn resume(&self, known: &[Arc<Peer>], leaving: &[Arc<Peer>]) {
+        self.leaving()
+            .extend(leaving.iter().map(|peer| (peer.id, Arc::clone(peer))));
+        let lost: Vec<_> = {
+            let mut core = self.lock();
+            core.peers
+                .extend(known.iter().map(|peer| (peer.id, Arc::clone(peer))));
+            let Core { server, peers } = &*core;
+            server
+                .conns()
+                .filter(|id| !peers.contains_key(id))
+                .collect()
+        };
+        for conn in lost {
+            self.with(|server, now| server.disconnect(now, conn));
+        }
+    }
+
+    /// When the time of the pure modules begins.
+    pub(super) fn start(&self) -> Instant {
+        self.start
     }
 
     /// Does something with the job server, and delivers what comes of it.
@@ -290,9 +350,22 @@ impl Hub {
         }
     }
 
+    fn leaving(&self) -> MutexGuard<'_, HashMap<ConnId, Arc<Peer>, foldhash::fast::FixedState>> {
+        self.leaving.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// A panic under the lock is a bug of ours; the daemon is built to abort on one, so a poisoned lock is never seen there.
     fn lock(&self) -> MutexGuard<'_, Core> {
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A connection between its being accepted and its being known.
+pub(super) struct Arriving(Arc<Hub>);
+
+impl Drop for Arriving {
+    fn drop(&mut self) {
+        self.0.arriving.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -85,6 +85,12 @@ impl Bounds {
         (taken < self.limits.connections).then_some(place)
     }
 
+    /// The place of a connection that has had one, in the program before this one in this process.
+    pub fn old_place(self: &Arc<Bounds>) -> Place {
+        self.connections.fetch_add(1, Ordering::Relaxed);
+        Place(Arc::clone(self))
+    }
+
     /// A share of the buffers, empty so far.
     pub fn share(self: &Arc<Bounds>) -> Share {
         Share {

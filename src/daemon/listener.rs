@@ -2,27 +2,29 @@
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ServerConnection;
+use serde::{Deserialize, Serialize};
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::runtime::Handle;
 
-use super::conn::{ReadHalf, Wire, serve};
-use super::hub::Hub;
+use super::conn::{Begin, ReadHalf, Wire, serve};
+use super::hub::{Arriving, Hub};
 use super::limits::Place;
 use super::pace::said;
-use super::peer::{Origin, Peer, WriteHalf};
+use super::peer::{Origin, Peer, PeerState, WriteHalf};
 use super::tls::{self, Certificates, Shaken};
 use crate::config::Address;
 use crate::jobs;
 use crate::proto::Response;
-use crate::sys::net;
+use crate::sys::systemd::Passed;
+use crate::sys::{handover, net};
 
 /// How long accepting rests after an error that a new try does not mend, such as no descriptor left.
 const REST: Duration = Duration::from_millis(200);
@@ -63,6 +65,14 @@ pub enum ListenError {
         "cannot listen on {0}: the address is in use (does a gearmand or another gearpool run? choose another port with -p)"
     )]
     InUse(String),
+    /// A socket that systemd has passed.
+    #[error("cannot listen on the socket {name:?} that was passed by systemd: {error}")]
+    Passed {
+        /// Its name.
+        name: String,
+        /// Why.
+        error: io::Error,
+    },
     /// Anything else.
     #[error("cannot listen on {address}: {error}")]
     Bind {
@@ -73,14 +83,34 @@ pub enum ListenError {
     },
 }
 
+/// A bound socket, for another program to go on with it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct ListenerState {
+    /// What it was bound for.
+    pub(super) listen: Address,
+    /// The socket, by its number.
+    pub(super) descriptor: RawFd,
+    /// Whose its path is, if it has one.
+    owner: Owner,
+}
+
 /// A bound socket.
 pub enum Listener {
     /// TCP, and the address that it has.
     Tcp(std::net::TcpListener, SocketAddr),
     /// The same for TLS.
     Tls(std::net::TcpListener, SocketAddr),
-    /// A Unix socket, and its path, which is removed in the end.
-    Unix(StdUnixListener, PathBuf),
+    /// A Unix socket, its path, and whose that is.
+    Unix(StdUnixListener, PathBuf, Owner),
+}
+
+/// Who sees to the path of a Unix socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Owner {
+    /// We do, and remove it in the end.
+    Us,
+    /// Whoever has passed us the socket.
+    Systemd,
 }
 
 impl Listener {
@@ -124,12 +154,97 @@ impl Listener {
         }
     }
 
+    /// A socket that the program before this one in this process has bound.
+    ///
+    /// # Errors
+    /// A number that is no such socket's.
+    pub(super) fn adopt(state: &ListenerState) -> io::Result<Listener> {
+        let socket = handover::adopt(state.descriptor)?;
+        Ok(match &state.listen {
+            Address::Unix(path) => Listener::Unix(socket.into(), path.clone(), state.owner),
+            Address::Tcp(..) | Address::Tls(..) => {
+                let socket = std::net::TcpListener::from(socket);
+                let own = socket.local_addr()?;
+                match state.listen.is_encrypted() {
+                    true => Listener::Tls(socket, own),
+                    false => Listener::Tcp(socket, own),
+                }
+            }
+        })
+    }
+
+    /// What another program needs to go on with it.
+    pub(super) fn state(&self, listen: &Address) -> ListenerState {
+        let descriptor = match self {
+            Listener::Tcp(socket, _) | Listener::Tls(socket, _) => socket.as_raw_fd(),
+            Listener::Unix(socket, ..) => socket.as_raw_fd(),
+        };
+        let owner = match self {
+            Listener::Unix(_, _, owner) => *owner,
+            Listener::Tcp(..) | Listener::Tls(..) => Owner::Us,
+        };
+        ListenerState {
+            listen: listen.clone(),
+            descriptor,
+            owner,
+        }
+    }
+
+    /// Takes a socket that was passed to us. With "tls" for its name, TLS is spoken there.
+    ///
+    /// # Errors
+    /// A sentence about a socket that nobody can connect to.
+    pub fn from_systemd(passed: Passed) -> Result<(Address, Listener), ListenError> {
+        let Passed { name, socket } = passed;
+        let socket = Socket::from(socket);
+        let refused = |error: io::Error| ListenError::Passed {
+            name: name.clone(),
+            error,
+        };
+        let wanted = "it is no stream socket that listens";
+        if !socket.is_listener().unwrap_or(false) || socket.r#type().ok() != Some(Type::STREAM) {
+            return Err(refused(io::Error::other(wanted)));
+        }
+        socket.set_nonblocking(true).map_err(refused)?;
+        let local = socket.local_addr().map_err(refused)?;
+        if let Some(own) = local.as_socket() {
+            let (host, port) = (own.ip().to_string(), own.port());
+            return Ok(match name == "tls" {
+                true => (Address::Tls(host, port), Listener::Tls(socket.into(), own)),
+                false => (Address::Tcp(host, port), Listener::Tcp(socket.into(), own)),
+            });
+        }
+        match local.as_pathname().map(Path::to_owned) {
+            Some(path) => Ok((
+                Address::Unix(path.clone()),
+                Listener::Unix(socket.into(), path, Owner::Systemd),
+            )),
+            None => Err(refused(io::Error::other("it has no path"))),
+        }
+    }
+
+    /// Whether this is where `listen` would be bound.
+    pub fn is_at(&self, listen: &Address) -> bool {
+        match (self, listen) {
+            (Listener::Tcp(_, own), Address::Tcp(host, port))
+            | (Listener::Tls(_, own), Address::Tls(host, port)) => {
+                let mut resolved = (host.as_str(), *port)
+                    .to_socket_addrs()
+                    .into_iter()
+                    .flatten();
+                resolved.any(|address| address == *own)
+            }
+            (Listener::Unix(_, own, _), Address::Unix(path)) => own == path,
+            _ => false,
+        }
+    }
+
     /// The address, for people.
     pub fn address(&self) -> String {
         match self {
             Listener::Tcp(_, address) => address.to_string(),
             Listener::Tls(_, address) => format!("tls://{address}"),
-            Listener::Unix(_, path) => format!("unix:{}", path.display()),
+            Listener::Unix(_, path, _) => format!("unix:{}", path.display()),
         }
     }
 
@@ -141,11 +256,11 @@ impl Listener {
         }
     }
 
-    /// The path, of a Unix socket.
+    /// The path, of a Unix socket of our own.
     pub fn path(&self) -> Option<PathBuf> {
         match self {
-            Listener::Tcp(..) | Listener::Tls(..) => None,
-            Listener::Unix(_, path) => Some(path.clone()),
+            Listener::Unix(_, path, Owner::Us) => Some(path.clone()),
+            Listener::Tcp(..) | Listener::Tls(..) | Listener::Unix(..) => None,
         }
     }
 
@@ -183,7 +298,8 @@ impl Listener {
                             let hub = Arc::clone(&hub);
                             match wire {
                                 Wire::Plain => {
-                                    next().spawn(serve_plain(hub, stream, remote, place))
+                                    let arriving = hub.arrives();
+                                    next().spawn(serve_plain(hub, stream, remote, place, arriving))
                                 }
                                 Wire::Tls => {
                                     let certificates = Arc::clone(&certificates);
@@ -201,7 +317,7 @@ impl Listener {
                     }
                 }
             }
-            Listener::Unix(listener, _) => {
+            Listener::Unix(listener, ..) => {
                 let listener = UnixListener::from_std(listener)?;
                 let mut troubles = Troubles::default();
                 loop {
@@ -211,8 +327,8 @@ impl Listener {
                                 continue;
                             };
                             if let Ok(stream) = stream.into_std() {
-                                let hub = Arc::clone(&hub);
-                                next().spawn(serve_unix(hub, stream, place));
+                                let (hub, arriving) = (Arc::clone(&hub), hub.arrives());
+                                next().spawn(serve_unix(hub, stream, place, arriving));
                             }
                         }
                         Err(error) => troubles.rest_after(&error).await,
@@ -281,11 +397,18 @@ impl Troubles {
     }
 }
 
-async fn serve_plain(hub: Arc<Hub>, stream: std::net::TcpStream, remote: SocketAddr, place: Place) {
+async fn serve_plain(
+    hub: Arc<Hub>,
+    stream: std::net::TcpStream,
+    remote: SocketAddr,
+    place: Place,
+    arriving: Arriving,
+) {
     if let Ok(stream) = TcpStream::from_std(stream)
         && let Ok((peer, read)) = meet(&hub, stream, remote, None)
     {
-        serve(hub, peer, read, Wire::Plain, Vec::new(), place).await;
+        drop(arriving);
+        serve(hub, peer, read, Wire::Plain, Begin::Read, place).await;
     }
 }
 
@@ -306,7 +429,8 @@ async fn serve_tls(
     if let Some(Shaken { tls, early }) = tls::accept(&stream, remote, config).await
         && let Ok((peer, read)) = meet(&hub, stream, remote, Some(tls))
     {
-        serve(hub, peer, read, Wire::Tls, early, place).await;
+        *peer.partial() = early;
+        serve(hub, peer, read, Wire::Tls, Begin::Read, place).await;
     }
 }
 
@@ -338,7 +462,12 @@ fn meet(
     Ok((peer, ReadHalf::Tcp(read)))
 }
 
-async fn serve_unix(hub: Arc<Hub>, stream: std::os::unix::net::UnixStream, place: Place) {
+async fn serve_unix(
+    hub: Arc<Hub>,
+    stream: std::os::unix::net::UnixStream,
+    place: Place,
+    arriving: Arriving,
+) {
     let Ok(stream) = UnixStream::from_std(stream) else {
         return;
     };
@@ -364,16 +493,48 @@ async fn serve_unix(hub: Arc<Hub>, stream: std::os::unix::net::UnixStream, place
             hub.bounds().share(),
         ))
     });
+    drop(arriving);
     tracing::debug!(peer = %peer.address, "connected");
-    serve(
-        hub,
-        peer,
-        ReadHalf::Unix(read),
-        Wire::Plain,
-        Vec::new(),
-        place,
-    )
-    .await;
+    let read = ReadHalf::Unix(read);
+    serve(hub, peer, read, Wire::Plain, Begin::Read, place).await;
+}
+
+/// A connection that another program in this process's place has served.
+pub(super) struct Resumed {
+    pub(super) peer: Arc<Peer>,
+    read: ReadHalf,
+    place: Place,
+}
+
+impl Resumed {
+    /// Takes its socket over, on the thread whose runtime this is called in.
+    ///
+    /// # Errors
+    /// A number that is no socket's.
+    pub(super) fn adopt(hub: &Hub, state: PeerState<'_>) -> io::Result<Resumed> {
+        let socket = handover::adopt(state.descriptor)?;
+        let (read, write) = match state.origin {
+            Origin::Tcp { .. } => {
+                let (read, write) = TcpStream::from_std(socket.into())?.into_split();
+                (ReadHalf::Tcp(read), WriteHalf::Tcp(write))
+            }
+            Origin::Unix { .. } => {
+                let (read, write) = UnixStream::from_std(socket.into())?.into_split();
+                (ReadHalf::Unix(read), WriteHalf::Unix(write))
+            }
+        };
+        Ok(Resumed {
+            peer: Arc::new(Peer::resume(state, write, hub.bounds().share())),
+            read,
+            place: hub.bounds().old_place(),
+        })
+    }
+
+    /// Goes on with it.
+    pub(super) async fn serve(self, hub: Arc<Hub>, begin: Begin) {
+        let Resumed { peer, read, place } = self;
+        serve(hub, peer, read, Wire::Plain, begin, place).await;
+    }
 }
 
 fn prepare(stream: &TcpStream, options: SocketOptions) {
@@ -431,7 +592,7 @@ fn bind_unix(path: &Path, options: SocketOptions) -> io::Result<Listener> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None)?;
     socket.bind(&socket2::SockAddr::unix(path)?)?;
     socket.listen(options.backlog)?;
-    Ok(Listener::Unix(socket.into(), path.to_owned()))
+    Ok(Listener::Unix(socket.into(), path.to_owned(), Owner::Us))
 }
 
 fn refusal(address: String, error: io::Error) -> ListenError {

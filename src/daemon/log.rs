@@ -157,7 +157,8 @@ fn filter(verbosity: Verbosity) -> Targets {
         .with_target(trace::CHATTER, shown(Verbosity::Packets))
 }
 
-fn open(path: &Path) -> io::Result<File> {
+/// A log file, made where there is none.
+pub(super) fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().append(true).create(true).open(path)
 }
 

@@ -17,7 +17,7 @@ mod layout;
 mod marks;
 pub mod names;
 mod pipe;
-mod tail;
+pub(super) mod tail;
 
 use std::cell::RefCell;
 use std::fs::DirBuilder;
@@ -25,9 +25,10 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use tokio::net::unix::pipe::Receiver;
 use tokio::runtime::Handle;
@@ -42,17 +43,37 @@ use self::layout::About;
 pub use self::marks::Marks;
 use self::marks::Stream;
 pub use self::names::log_file;
-use self::pipe::{Buffers, Ended, Order};
+pub use self::pipe::PipeState;
+use self::pipe::{Begin, Buffers, Ended, Order, Pipe};
 use crate::config::{Log, Stderr};
 
 /// The thread that writes the logs. A copy is another handle of the same thread.
 #[derive(Clone, Debug)]
 pub struct Logs {
     folder: Arc<Path>,
-    orders: mpsc::UnboundedSender<Order>,
+    orders: mpsc::UnboundedSender<Word>,
     /// The thread's runtime, which waits for the pipes.
     runtime: Handle,
     health: Arc<Health>,
+}
+
+/// What the thread is told.
+enum Word {
+    /// Read this pipe.
+    Read(Order),
+    /// Say how all of them stand, and then stand still until the other end of `until` is gone.
+    Stop {
+        states: std::sync::mpsc::Sender<Vec<PipeState>>,
+        until: std::sync::mpsc::Receiver<()>,
+    },
+}
+
+/// The thread stands still as long as this lives: no byte is read, and none is written.
+#[derive(Debug)]
+pub struct Stopped {
+    /// How each pipe stands.
+    pub pipes: Vec<PipeState>,
+    _until: std::sync::mpsc::Sender<()>,
 }
 
 /// A process whose output is to be written.
@@ -145,41 +166,98 @@ impl Logs {
                     link: None,
                 },
             };
-            let waited_for = {
-                let _runtime = self.runtime.enter();
-                Receiver::from_owned_fd(pipe)
+            let about = About {
+                pool: source.pool.clone(),
+                slot: source.slot,
+                pid: source.pid,
+                stream: stream_name.to_owned(),
             };
-            let pipe = match waited_for {
-                Ok(pipe) => Arc::new(pipe),
-                Err(error) => {
-                    let path = place.path.display();
-                    tracing::error!(%path, %error, "a worker's output cannot be read");
-                    continue;
-                }
+            let Some(pipe) = self.wait_for(pipe, &place) else {
+                continue;
             };
             let stream = Stream::new(&pipe);
             let (ended, asked) = oneshot::channel();
             streams.push(Arc::clone(&stream));
             ends.push(ended);
             // The thread lives as long as this handle. Should it have panicked, the pipe is closed here and the worker notices.
-            let _ = self.orders.send(Order {
+            let _ = self.orders.send(Word::Read(Order {
                 place,
                 config: source.config.clone(),
-                about: About {
-                    pool: source.pool.clone(),
-                    slot: source.slot,
-                    pid: source.pid,
-                    stream: stream_name,
-                },
+                about,
                 pipe,
                 stream,
+                begin: Begin::Process,
                 ended: asked,
-            });
+            }));
         }
         Capture {
             marks: Marks::new(streams),
             ended: ends,
         }
+    }
+
+    /// Goes on with the pipes of a process where another program in this process's place stopped; each comes with its pipe.
+    pub(super) fn resume(&self, pipes: Vec<(PipeState, OwnedFd)>) -> Capture {
+        let (mut streams, mut ends) = (Vec::new(), Vec::new());
+        for (state, pipe) in pipes {
+            let PipeState {
+                descriptor: _,
+                place,
+                config,
+                about,
+                stream,
+                read,
+            } = state;
+            let Some(pipe) = self.wait_for(pipe, &place) else {
+                continue;
+            };
+            let stream = Stream::resumed(&pipe, stream);
+            let (ended, asked) = oneshot::channel();
+            streams.push(Arc::clone(&stream));
+            ends.push(ended);
+            let _ = self.orders.send(Word::Read(Order {
+                place,
+                config,
+                about,
+                pipe,
+                stream,
+                begin: Begin::Resumed(Box::new(read)),
+                ended: asked,
+            }));
+        }
+        Capture {
+            marks: Marks::new(streams),
+            ended: ends,
+        }
+    }
+
+    fn wait_for(&self, pipe: OwnedFd, place: &Place) -> Option<Arc<Receiver>> {
+        let _runtime = self.runtime.enter();
+        match Receiver::from_owned_fd(pipe) {
+            Ok(pipe) => Some(Arc::new(pipe)),
+            Err(error) => {
+                let path = place.path.display();
+                tracing::error!(%path, %error, "a worker's output cannot be read");
+                None
+            }
+        }
+    }
+
+    /// Stops the thread, once it is done with what it is writing. `None` when that takes longer than `limit`; then it goes on.
+    pub(super) fn stop(&self, limit: Duration) -> Option<Stopped> {
+        let (states, stopped) = std::sync::mpsc::channel();
+        let (goes_on, until) = std::sync::mpsc::channel();
+        self.orders.send(Word::Stop { states, until }).ok()?;
+        let pipes = stopped.recv_timeout(limit).ok()?;
+        Some(Stopped {
+            pipes,
+            _until: goes_on,
+        })
+    }
+
+    /// So many bytes of output were dropped before this program took another one's place.
+    pub(super) fn dropped_before(&self, bytes: u64) {
+        self.health.drops(bytes);
     }
 
     /// The folder of the logs.
@@ -227,19 +305,30 @@ impl Capture {
 }
 
 /// The thread: a task for each pipe.
-async fn serve(mut inbox: mpsc::UnboundedReceiver<Order>, shared: Shared) {
+async fn serve(mut inbox: mpsc::UnboundedReceiver<Word>, shared: Shared) {
     let buffers = Rc::new(RefCell::new(Buffers::new()));
-    let mut pipes = JoinSet::new();
+    let mut tasks = JoinSet::new();
+    let mut pipes: Vec<Weak<RefCell<Pipe>>> = Vec::new();
     loop {
         tokio::select! {
-            order = inbox.recv() => match order {
-                Some(order) => {
-                    pipes.spawn_local(pipe::follow(order, Rc::clone(&buffers), shared.clone()));
+            word = inbox.recv() => match word {
+                Some(Word::Read(order)) => {
+                    let (pipe, ended) = Pipe::open(order, Rc::clone(&buffers), shared.clone());
+                    let pipe = Rc::new(RefCell::new(pipe));
+                    pipes.retain(|pipe| pipe.strong_count() > 0);
+                    pipes.push(Rc::downgrade(&pipe));
+                    tasks.spawn_local(pipe::follow(pipe, ended));
+                }
+                Some(Word::Stop { states, until }) => {
+                    let pipes = pipes.iter().filter_map(Weak::upgrade);
+                    let _ = states.send(pipes.map(|pipe| pipe.borrow().state()).collect());
+                    // all pipes wait meanwhile, and so do their writers once those are full
+                    let _ = until.recv();
                 }
                 None => break,
             },
-            Some(_) = pipes.join_next() => {}
+            Some(_) = tasks.join_next() => {}
         }
     }
-    while pipes.join_next().await.is_some() {}
+    while tasks.join_next().await.is_some() {}
 }

@@ -4,6 +4,7 @@
 //! Every source is one variant of [`Happening`]; one synchronous handler takes it. The supervisor decides, the job server is asked
 //! through the hub, and nothing else starts, signals or counts processes.
 
+mod checks;
 mod connections;
 mod jobs;
 mod machine;
@@ -11,41 +12,56 @@ mod orders;
 mod processes;
 mod reload;
 mod sample;
+mod service;
+mod sweep;
+mod upgrade;
+mod weigh;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
-use self::jobs::Losses;
-use super::control::{Control, Reply};
+use self::checks::Checks;
+pub(super) use self::jobs::Losses;
+use self::service::Told;
+use self::upgrade::Upgrade;
+pub(super) use self::upgrade::{Ground, Left};
+use super::code::CodeWatch;
+use super::control::{Control, Force, Reply};
 use super::crew::{Crew, MemberService, Registration};
 use super::demand;
 use super::file::{self, ConfigFile, Reading};
 use super::hub::{Hub, Signal as HubSignal};
 use super::log::Log;
-use super::logs::index::Exit;
-use super::logs::{Logs, Marks, Source};
+use super::logs::{Capture, Logs, Marks, Source, index};
 use super::peer::Origin;
 use super::snapshot::{Snapshooter, Sources};
 use super::spawn::Surroundings;
 use super::tls::Certificates;
+use super::watch::FileWatch;
 use crate::config::{PemFiles, Pool};
 use crate::jobs::{ConnId, Notice};
 use crate::pools::{
-    Action, Event, ExitStatus, Level, Plan, ProcId, ProcLoad, Slot, Stop, Supervisor, Tell,
+    Action, Event, ExitStatus, Level, Plan, ProcId, ProcLoad, Slot, Stop, Supervisor, Tell, Unfit,
 };
 use crate::proto::admin::Ending;
-use crate::sys::child::{self, Child};
+use crate::sys::cgroup::{Group, Groups};
+use crate::sys::child::{self, Child, Exit, Spec};
 use crate::sys::guardian::Guardian;
 use crate::sys::pressure::Gauge;
+use crate::sys::systemd::Notifier;
 use crate::sys::{peer, signal};
 use crate::time::Time;
 use crate::tls::{self, Identity};
+pub(super) use sweep::Heritage;
+use sweep::Sweep;
+use weigh::OutOfMemory;
 
 /// How often the job server is looked at when nothing happens.
 const SAMPLE_IDLE: Duration = Duration::from_secs(1);
@@ -67,17 +83,38 @@ pub(super) enum Happening {
     /// Somebody wants something.
     Control(Control),
     /// A process has ended and has been reaped.
+    Ended {
+        proc: ProcId,
+        status: ExitStatus,
+        capture: Capture,
+    },
+    /// Nothing is left of it, and its output has been written.
     Exited {
         proc: ProcId,
         status: ExitStatus,
         last_lines: Vec<String>,
     },
+    /// A child has ended, perhaps one that nobody here has started.
+    Child,
     /// Something has changed in the folder of the configuration file.
     FileTouched,
+    /// A pool's check has ended: `None` when it passed.
+    Checked {
+        pool: String,
+        number: u64,
+        pid: Option<u32>,
+        failure: Option<Unfit>,
+    },
+    /// Files of a pool's code have changed, such as this one.
+    CodeChanged { pool: String, what: String },
     /// SIGHUP.
     Reload,
     /// SIGTERM, SIGINT, SIGUSR1.
     ShutDown(Stop),
+    /// SIGUSR2.
+    Upgrade,
+    /// The program that is to take this one's place has said whether it can: its version, or why not.
+    Consented(Result<String, String>),
     /// A deadline has come.
     Deadline,
 }
@@ -95,6 +132,8 @@ pub(super) enum Flow {
 pub(super) struct Parts {
     pub(super) hub: Arc<Hub>,
     pub(super) file: Option<ConfigFile>,
+    /// What tells of its changes, where the system does.
+    pub(super) file_watch: Option<FileWatch>,
     pub(super) logs: Logs,
     pub(super) log: Log,
     /// Nobody for a plain job server, which starts no process and gets no file later.
@@ -103,11 +142,18 @@ pub(super) struct Parts {
     /// The files of the flags, where TLS is not the configuration file's matter.
     pub(super) pem_files: Option<PemFiles>,
     pub(super) surroundings: Surroundings,
+    /// Who wants to know how the service is.
+    pub(super) notifier: Notifier,
     pub(super) snapshooter: Snapshooter,
     pub(super) happenings: mpsc::UnboundedSender<Happening>,
     pub(super) seed: u64,
     /// What tells how the machine is, where that matters.
     pub(super) gauge: Option<Gauge>,
+    pub(super) ground: Ground,
+    /// Which children are orphans.
+    pub(super) heritage: Heritage,
+    /// Where each process gets a control group, if that may be.
+    pub(super) groups: Option<Groups>,
 }
 
 /// The owner of the processes.
@@ -117,6 +163,12 @@ pub(super) struct Manager {
     crew: Crew,
     /// Where what happens to each process is marked in the index of its log.
     marks: HashMap<ProcId, Marks>,
+    /// The control groups of those that have one.
+    groups: HashMap<ProcId, Group>,
+    /// Those that were sent KILL.
+    killed: HashSet<ProcId>,
+    /// Processes that have ended, until nothing is left of them.
+    sweeps: BTreeMap<ProcId, Sweep>,
     /// What the processes have taken down with them.
     losses: Losses,
     /// Events that carrying out an action brought, before the next happening is looked at.
@@ -130,10 +182,29 @@ pub(super) struct Manager {
     read_at: Option<Time>,
     /// The tasks that accept connections.
     listening: Vec<AbortHandle>,
+    /// The pool that the daemon ends for, and why, if it does not end because it was told to.
+    given_up: Option<String>,
+    /// How often the kernel has killed something for want of memory.
+    oom: OutOfMemory,
+    /// When processes were weighed last.
+    weighed: Time,
+    checks: Checks,
+    /// The pools that were in force when this program took over, until it has compared the file with them.
+    left: Option<Vec<Arc<Pool>>>,
+    /// When systemd expects a word, and what it was told last of how we are.
+    word_at: Option<Time>,
+    told: Told,
+    /// What tells of changes of the pools' code, once a pool wants to know.
+    code: Option<CodeWatch>,
     /// How the daemon ends, once it does.
     ending: Option<Stop>,
     /// All processes of ours have ended.
     is_finished: bool,
+    /// How many processes have been reaped and not been heard of yet.
+    reaped: Arc<AtomicUsize>,
+    upgrade: Option<Upgrade>,
+    /// When the last order was taken.
+    ordered: Time,
 }
 
 impl Manager {
@@ -144,6 +215,9 @@ impl Manager {
             parts,
             crew: Crew::default(),
             marks: HashMap::new(),
+            groups: HashMap::new(),
+            killed: HashSet::new(),
+            sweeps: BTreeMap::new(),
             losses: Losses::default(),
             events: VecDeque::new(),
             sample_at: None,
@@ -151,16 +225,39 @@ impl Manager {
             gauged: Time::ZERO,
             read_at: None,
             listening: Vec::new(),
+            given_up: None,
+            oom: OutOfMemory::default(),
+            weighed: Time::ZERO,
+            checks: Checks::default(),
+            left: None,
+            word_at: None,
+            told: Told::default(),
+            code: None,
             ending: None,
             is_finished: false,
+            reaped: Arc::default(),
+            upgrade: None,
+            ordered: Time::ZERO,
         }
     }
 
     /// Starts the pools of the file. `listening` are the tasks that accept connections, which are ended when no more are wanted.
     pub(super) fn start(&mut self, listening: Vec<AbortHandle>) {
         self.listening = listening;
-        self.configure();
+        self.follow_file();
+        match (self.left.take(), &mut self.parts.file) {
+            (Some(in_force), Some(file)) => {
+                let reading = file.go_on_from(in_force);
+                // what came of it has been logged
+                let _ = self.apply(reading);
+            }
+            _ => {
+                self.configure();
+                self.check_new();
+            }
+        }
         self.work_off();
+        self.say_ready();
     }
 
     /// When something is due.
@@ -169,6 +266,9 @@ impl Manager {
             self.supervisor.next_deadline(),
             self.sample_at,
             self.read_at,
+            self.upgrades_at(),
+            self.sweeps.values().map(|sweep| sweep.look_at).min(),
+            self.word_at,
         ]
         .into_iter()
         .flatten()
@@ -178,11 +278,18 @@ impl Manager {
     /// Takes everything that has happened since the last call.
     pub(super) fn handle(&mut self, happenings: impl Iterator<Item = Happening>) -> Flow {
         let mut registered = Vec::new();
+        let mut orphans = false;
         for happening in happenings {
             match happening {
                 Happening::Hub(HubSignal::Notice(notice)) => self.notice(notice, &mut registered),
                 Happening::Hub(HubSignal::Demand) => self.sample_soon(),
                 Happening::Control(control) => self.control(control),
+                Happening::Ended {
+                    proc,
+                    status,
+                    capture,
+                } => self.ended(proc, status, capture),
+                Happening::Child => orphans = true,
                 Happening::Exited {
                     proc,
                     status,
@@ -193,6 +300,13 @@ impl Manager {
                     let settled = self.parts.hub.now() + SETTLE;
                     self.read_at.get_or_insert(settled);
                 }
+                Happening::Checked {
+                    pool,
+                    number,
+                    pid,
+                    failure,
+                } => self.checked(&pool, number, pid, failure),
+                Happening::CodeChanged { pool, what } => self.code_changed(&pool, &what),
                 Happening::Reload => {
                     self.parts.log.reopen();
                     if self.parts.file.is_some() || self.parts.pem_files.is_some() {
@@ -201,10 +315,16 @@ impl Manager {
                     }
                 }
                 Happening::ShutDown(stop) => self.shut_down(stop),
+                Happening::Upgrade => self.upgrade(Force::No, None),
+                Happening::Consented(answer) => self.consented(answer),
                 Happening::Deadline => {}
             }
         }
         self.adopt(registered);
+        let now = self.parts.hub.now();
+        if orphans || self.sweeps.values().any(|sweep| sweep.look_at <= now) {
+            self.sweep();
+        }
         self.do_due();
         self.work_off();
         self.flow()
@@ -233,12 +353,14 @@ impl Manager {
                 Some(file) if file.age() < SETTLE => self.read_at = Some(now + SETTLE),
                 Some(file) => {
                     let reading = file.read_if_changed();
+                    self.follow_file();
                     // what came of it has been logged
                     let _ = self.apply(reading);
                 }
                 None => {}
             }
         }
+        self.say_alive(now);
         if self.sample_at.is_some_and(|at| at <= now) {
             self.sample(now);
         }
@@ -307,8 +429,19 @@ impl Manager {
                     marks.stop("SIGKILL");
                 }
                 self.signal(proc, signal::kill_group);
+                self.sweep_hard(proc);
+                self.killed.insert(proc);
+                if let Some(group) = self.groups.get(&proc) {
+                    // older kernels cannot, and have the group of processes
+                    let _ = group.kill();
+                }
             }
             Action::Tell(tell) => say(&tell),
+            Action::GiveUp { pool, reason } => {
+                tracing::error!("{pool}: {reason}; exit_on_failure is set: the daemon ends");
+                self.given_up.get_or_insert(format!("{pool}: {reason}"));
+                self.shut_down(Stop::Gracefully);
+            }
             Action::Finished => self.is_finished = true,
         }
     }
@@ -317,6 +450,8 @@ impl Manager {
         if self.ending.is_none() {
             tracing::info!("shutting down");
             self.parts.hub.with(|server, _| server.end_service());
+            self.end_checks();
+            self.parts.notifier.stopping();
         }
         if stop == Stop::WhenIdle {
             // what is running may take long: nobody is to start something new here meanwhile
@@ -328,13 +463,15 @@ impl Manager {
         self.events.push_back(Event::ShutDown(stop));
     }
 
-    /// Ends the guardian, and with it whatever is left of the processes.
-    pub(super) fn finish(self) {
+    /// Ends the guardian, and with it whatever is left of the processes. Returns why it did not end because it was told to.
+    pub(super) fn finish(self) -> Option<String> {
+        self.sweep_rest();
         if let Some(guardian) = self.parts.guardian
             && let Err(error) = guardian.finish()
         {
             tracing::error!(%error, "processes may be left behind");
         }
+        self.given_up
     }
 }
 

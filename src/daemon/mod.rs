@@ -1,10 +1,12 @@
 //! The daemon: tokio around the two state machines.
 
+mod code;
 pub mod conn;
 pub mod control;
 mod crew;
 mod demand;
 pub mod file;
+pub mod handover;
 mod heap;
 pub mod hub;
 pub mod limits;
@@ -13,8 +15,10 @@ pub mod log;
 pub mod logs;
 mod manager;
 mod pace;
+mod past;
 pub mod paths;
 pub mod peer;
+mod quiet;
 mod run;
 pub mod settings;
 mod snapshot;
@@ -23,4 +27,4 @@ pub mod tls;
 mod trace;
 mod watch;
 
-pub use run::run;
+pub use run::{rehearse, run, take_over};

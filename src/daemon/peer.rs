@@ -2,11 +2,13 @@
 //!
 //! What is in the mailbox is never encrypted; whoever writes the socket encrypts, a little ahead of what the socket takes.
 
+use std::borrow::Cow;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, RawFd};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rustls::ServerConnection;
+use serde::{Deserialize, Serialize};
 use tokio::net::{tcp, unix};
 use tokio::sync::Notify;
 
@@ -37,10 +39,30 @@ pub struct Peer {
     bell: Notify,
     /// The output of its process, if that is one of ours.
     marks: OnceLock<Marks>,
+    /// The beginning of a frame whose end has not come yet. It is the connection's task's, which locks it only when there is one.
+    partial: Mutex<Vec<u8>>,
+}
+
+/// A connection by its socket, for another program to go on with it. Its TLS, if it has some, does not cross.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct PeerState<'a> {
+    /// The core's number of the connection; it may be none of the core's any more.
+    pub(super) id: ConnId,
+    /// The socket, by its number.
+    pub(super) descriptor: RawFd,
+    address: Cow<'a, str>,
+    pub(super) origin: Origin,
+    /// What has come of a frame that is not whole.
+    #[serde(with = "serde_bytes")]
+    pub(super) partial: Vec<u8>,
+    /// What is in the mailbox.
+    #[serde(with = "serde_bytes")]
+    mail: Vec<u8>,
+    is_closing: bool,
 }
 
 /// Where a connection comes from, as far as it says who is behind it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Origin {
     /// Both ends of a TCP connection.
     Tcp {
@@ -112,7 +134,82 @@ impl Peer {
             }),
             bell: Notify::new(),
             marks: OnceLock::new(),
+            partial: Mutex::new(Vec::new()),
         }
+    }
+
+    /// A peer with which another program in this process's place has spoken. What is in its mailbox is its task's to write.
+    pub(super) fn resume(state: PeerState<'_>, socket: WriteHalf, share: Share) -> Peer {
+        let PeerState {
+            id,
+            descriptor: _,
+            address,
+            origin,
+            partial,
+            mail,
+            is_closing,
+        } = state;
+        let peer = Peer::new(id, address.into_owned(), origin, socket, None, share);
+        *peer.partial() = partial;
+        {
+            let mut mailbox = peer.lock();
+            mailbox.is_closing = is_closing;
+            if !mail.is_empty() {
+                mailbox.bytes = mail;
+                mailbox.writer = Writer::Task;
+                peer.account(&mut mailbox);
+            }
+        }
+        peer.bell.notify_one();
+        peer
+    }
+
+    /// What another program needs to go on with it. `None` for one with TLS, whose socket means nothing without it.
+    pub(super) fn to_hand_over(&self) -> Option<PeerState<'_>> {
+        let Peer {
+            id,
+            address,
+            origin,
+            socket,
+            mailbox: _,
+            // rung once it is gone on with
+            bell: _,
+            // found by its owner
+            marks: _,
+            partial: _,
+        } = self;
+        // not under the other lock, which its task takes after this one
+        let partial = self.partial().clone();
+        let mailbox = self.lock();
+        let Mailbox {
+            bytes,
+            written,
+            // whoever tries to write finds out
+            writer: _,
+            is_closing,
+            tls,
+            // counted anew
+            share: _,
+        } = &*mailbox;
+        tls.is_none().then(|| PeerState {
+            id: *id,
+            descriptor: socket.as_fd().as_raw_fd(),
+            address: Cow::Borrowed(address),
+            origin: *origin,
+            partial,
+            mail: bytes[*written..].to_vec(),
+            is_closing: *is_closing,
+        })
+    }
+
+    /// Whether it speaks TLS, which does not cross to another program.
+    pub(super) fn speaks_tls(&self) -> bool {
+        self.lock().tls.is_some()
+    }
+
+    /// The beginning of a frame whose end has not come yet.
+    pub(super) fn partial(&self) -> MutexGuard<'_, Vec<u8>> {
+        self.partial.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The jobs of this peer are marked in the output of its process.
@@ -126,6 +223,7 @@ impl Peer {
         if let Some(marks) = self.marks.get() {
             match mark.edge {
                 Edge::Began => marks.begin(&mark.handle),
+                Edge::Overdue => marks.overdue(&mark.handle),
                 Edge::Ended(outcome) => marks.end(&mark.handle, outcome),
             }
         }

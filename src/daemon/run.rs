@@ -1,5 +1,8 @@
 //! The daemon's life: everything that can fail is done before anything is promised; then the threads; then the end, in order.
 
+use std::os::fd::AsRawFd as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -7,31 +10,36 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::Context;
 use tokio::net::UnixListener;
 use tokio::runtime::{Builder, Handle};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::file::ConfigFile;
+use super::handover::{FolderState, Received};
 use super::hub::Hub;
 use super::limits::{Bounds, Limits};
 use super::listener::{ListenError, Listener};
 use super::log::{Log, LogTarget};
 use super::logs::Logs;
-use super::manager::{Flow, Happening, Manager, Parts};
-use super::settings::{CoreDumps, Ground, LoadGuard, Program, Settings};
+use super::manager::{self, Flow, Happening, Heritage, Manager, Parts};
+use super::past::Past;
+use super::quiet::Quiet;
+use super::settings::{ControlGroups, CoreDumps, Ground, LoadGuard, Program, Settings};
 use super::snapshot::Snapshooter;
 use super::spawn::Surroundings;
 use super::tls::Certificates;
 use super::watch::FileWatch;
 use crate::config::Address;
 use crate::http;
-use crate::jobs::Newcomers;
+use crate::jobs::{JobServer, Newcomers};
 use crate::pools::Stop;
 use crate::sys::alarm::Alarm;
 use crate::sys::background::{self, Starting};
+use crate::sys::cgroup::Groups;
 use crate::sys::guardian::Guardian;
 use crate::sys::lock::{LockError, StateFolder};
 use crate::sys::pressure::Gauge;
-use crate::sys::{core_dump, net, user};
+use crate::sys::systemd::{self, Notifier};
+use crate::sys::{clock, core_dump, handover, net, orphans, signal, user};
 
 /// gearmand's own, when nobody names one.
 const GEARMANDS_PID_FILE: &str = "/var/gearmand.pid";
@@ -41,6 +49,9 @@ const AGAIN: Duration = Duration::from_millis(100);
 
 /// From when the microseconds are counted that the numbers in handles begin with: 1 January 2026.
 const FIRST_START: Duration = Duration::from_secs(1_767_225_600);
+
+/// How long the connections' threads may take to stop for an upgrade.
+const STOP: Duration = Duration::from_secs(1);
 
 /// How many happenings are handled at once at most.
 const BATCH: usize = 1024;
@@ -55,17 +66,18 @@ pub fn run(mut settings: Settings) -> anyhow::Result<()> {
         .as_deref()
         .map(std::path::absolute)
         .transpose()?;
-    let descriptors = match settings.descriptors {
-        Some(limit) => net::set_descriptor_limit(limit)
-            .with_context(|| format!("cannot set the limit of descriptors to {limit}"))?,
-        None => net::raise_descriptor_limit(),
-    };
+    let descriptors = limit_descriptors(&settings)?;
     let limits = Limits::new(settings.limits, descriptors);
     if let Some(name) = &settings.user {
         user::resolve(Some(name), None)?;
     }
     let deadline = Instant::now() + settings.program.patience();
-    let bound = bind(&settings, deadline)?;
+    let passed = systemd::passed().context("cannot take the sockets that systemd passes")?;
+    let passed: Vec<_> = passed
+        .into_iter()
+        .map(Listener::from_systemd)
+        .collect::<Result<_, _>>()?;
+    let bound = bind(&mut settings, passed, deadline)?;
     // the lock is taken by the process that keeps it
     let starting = match settings.ground {
         Ground::Background => Some(background::detach().context("cannot go to the background")?),
@@ -83,8 +95,8 @@ pub fn run(mut settings: Settings) -> anyhow::Result<()> {
     if settings.core_dumps == CoreDumps::Written {
         core_dump::allow().context("cannot have core dumps written")?;
     }
-    let state = state_folder(&settings, deadline)?;
-    settings.state_dir = state.path().to_owned();
+    let folder = state_folder(&settings, deadline)?;
+    settings.state_dir = folder.path().to_owned();
     let log = start_log(&settings)?;
     if let Some(wanted) = settings.limits.connections
         && wanted > limits.connections
@@ -105,27 +117,148 @@ pub fn run(mut settings: Settings) -> anyhow::Result<()> {
         None => None,
     };
     let instance = format!("{:016x}", rand::random::<u64>());
-    let guardian = match settings.config {
-        Some(_) => Some(Guardian::start(&instance).context("cannot start the guardian process")?),
+    let heritage = Heritage::new();
+    let groups = match settings.config {
+        Some(_) => {
+            orphans::inherit().context("cannot become a subreaper")?;
+            control_groups(&settings)?
+        }
         None => None,
     };
+    let guardian = match settings.config {
+        Some(_) => Some(
+            Guardian::start(&instance, groups.as_ref())
+                .context("cannot start the guardian process")?,
+        ),
+        None => None,
+    };
+    let held = Held {
+        bound,
+        folder,
+        pid_file,
+        control: None,
+        instance,
+        guardian,
+        heritage,
+        groups,
+    };
+    serve(settings, limits, held, log, starting, None)
+}
 
-    let result = serve(settings, limits, bound, instance, guardian, log, starting);
-    drop(pid_file);
-    drop(state);
-    result
+/// Goes on where another program in this process stopped, until the daemon is told to end.
+///
+/// # Errors
+/// What of that program's cannot be gone on with. It has been asked before, so that is a bug.
+pub fn take_over(mut settings: Settings, received: Received) -> anyhow::Result<()> {
+    let state = &received.state;
+    if let Some(limit) = state.descriptor_limit {
+        net::remember_descriptor_limit(limit);
+    }
+    let limits = Limits::new(settings.limits, limit_descriptors(&settings)?);
+    if settings.core_dumps == CoreDumps::Written {
+        core_dump::allow().context("cannot have core dumps written")?;
+    }
+    let lock = handover::adopt(state.folder.lock)?;
+    let folder = StateFolder::adopt(state.folder.path.clone(), lock, state.folder.is_temporary);
+    settings.state_dir = folder.path().to_owned();
+    let log = start_log(&settings)?;
+    let mut bound = Vec::new();
+    for it in state.listeners.iter() {
+        bound.push((it.listen.clone(), Listener::adopt(it)?));
+    }
+    let groups = match settings.config {
+        Some(_) => control_groups(&settings)?,
+        None => None,
+    };
+    let guardian = state
+        .guardian
+        .map(|it| handover::adopt(it.pipe).map(|pipe| Guardian::adopt(pipe, it.pid)));
+    let held = Held {
+        bound,
+        folder,
+        pid_file: state.pid_file.clone().into_owned().map(PidFile),
+        control: Some(handover::adopt(state.control)?.into()),
+        instance: state.instance.clone().into_owned(),
+        guardian: guardian.transpose()?,
+        heritage: state.heritage.clone().into_owned(),
+        groups,
+    };
+    serve(settings, limits, held, log, None, Some(received))
+}
+
+/// Tries what could keep [`take_over`] from it and is neither in the settings nor handed over.
+///
+/// # Errors
+/// What would keep it.
+pub fn rehearse(settings: &Settings) -> anyhow::Result<()> {
+    match (&settings.log, settings.program) {
+        (LogTarget::File(path), Program::Gearpool) => super::log::open(path)
+            .map(drop)
+            .with_context(|| format!("cannot open the log {}", settings.log)),
+        _ => Ok(()),
+    }
+}
+
+fn limit_descriptors(settings: &Settings) -> anyhow::Result<u64> {
+    match settings.descriptors {
+        Some(limit) => net::set_descriptor_limit(limit)
+            .with_context(|| format!("cannot set the limit of descriptors to {limit}")),
+        None => Ok(net::raise_descriptor_limit()),
+    }
+}
+
+/// What the daemon has before it serves anybody: made, or taken over.
+struct Held {
+    bound: Vec<(Address, Listener)>,
+    folder: StateFolder,
+    pid_file: Option<PidFile>,
+    /// The control socket, where it is not new.
+    control: Option<std::os::unix::net::UnixListener>,
+    instance: String,
+    guardian: Option<Guardian>,
+    heritage: Heritage,
+    groups: Option<Groups>,
+}
+
+/// The control groups of the pools' processes, where we may have some.
+fn control_groups(settings: &Settings) -> anyhow::Result<Option<Groups>> {
+    let groups = match &settings.groups {
+        ControlGroups::Off => None,
+        ControlGroups::IfDelegated => Groups::delegated(),
+        ControlGroups::Within(folder) => Some(Groups::within(folder)?),
+    };
+    if let Some(groups) = &groups {
+        let memory = match groups.counts_memory() {
+            true => "",
+            false => ", which do not count memory",
+        };
+        tracing::info!(
+            "a control group for each process, in {}{memory}",
+            groups.folder().display()
+        );
+    }
+    Ok(groups)
 }
 
 /// Everything between the start and the end.
 fn serve(
     settings: Settings,
     limits: Limits,
-    bound: Vec<(Address, Listener)>,
-    instance: String,
-    guardian: Option<Guardian>,
+    held: Held,
     log: Log,
     starting: Option<Starting>,
+    before: Option<Received>,
 ) -> anyhow::Result<()> {
+    let Held {
+        bound,
+        folder,
+        pid_file,
+        control,
+        instance,
+        guardian,
+        heritage,
+        groups,
+    } = held;
     let addresses: Vec<String> = bound
         .iter()
         .map(|(_, listener)| listener.address())
@@ -134,6 +267,7 @@ fn serve(
         .iter()
         .filter_map(|(_, listener)| listener.path())
         .collect();
+    let listeners = bound.iter().map(|(listen, it)| it.state(listen)).collect();
     let surroundings = Surroundings {
         server: Surroundings::reachable(
             bound
@@ -162,46 +296,85 @@ fn serve(
         options.newcomers = Newcomers::Held;
     }
 
+    // all threads but this one leave the signals to it, and it takes them once it listens to them
+    signal::hold();
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let (to_manager, mut inbox) = mpsc::unbounded_channel();
     let (to_hub, mut from_hub) = mpsc::unbounded_channel();
-    let hub = Arc::new(Hub::new(options, Bounds::new(limits), to_hub));
+    let (server, start, past) = match before {
+        Some(received) => {
+            let (server, start, past) = Past::split(received)?;
+            (JobServer::restore(server, options), start, Some(past))
+        }
+        None => (JobServer::new(options), Instant::now(), None),
+    };
+    let hub = Arc::new(Hub::new(server, start, Bounds::new(limits), to_hub));
     let certificates = Arc::new(Certificates::new(settings.tls));
 
     // from here on the manager's thread is this one, for the daemon's whole life: its children die with the thread that forks them
     runtime.block_on(async {
-        let control_listener = http::bind(&settings.state_dir)?;
+        let control_listener = match control {
+            Some(control) => UnixListener::from_std(control)?,
+            None => http::bind(&settings.state_dir)?,
+        };
+        let ground = manager::Ground {
+            program: started_as().unwrap_or_else(program),
+            words: std::env::args_os().collect(),
+            listeners,
+            control: control_listener.as_raw_fd(),
+            folder: FolderState {
+                path: folder.path().to_owned(),
+                lock: folder.descriptor(),
+                is_temporary: folder.is_temporary(),
+            },
+            pid_file: pid_file.as_ref().map(|file| file.0.clone()),
+            upgrades: past.as_ref().map_or(0, |past| past.upgrades),
+        };
         let (controls, mut orders) = mpsc::channel(64);
         let control_socket = super::paths::control_socket(&settings.state_dir);
         tokio::spawn(serve_control(control_listener, controls));
 
         let (touches, mut touched) = mpsc::channel(1);
-        let file = settings.config.map(|file| ConfigFile::new(file.path, file.text, file.config));
-        let watch = file.as_ref().and_then(|file| watch(file.path(), touches));
+        let file = settings.config.map(|file| ConfigFile::new(file.path, file.texts, file.config));
+        let file_watch = file.as_ref().and_then(|_| watch(touches));
         let log_dir = settings.log_dir.unwrap_or_else(|| super::paths::default_log_dir(&settings.state_dir));
         let logs = Logs::start(&log_dir).with_context(|| format!("cannot write the workers' logs to {}", log_dir.display()))?;
         let pools = file.as_ref().map(|file| (file.path().display().to_string(), file.pools().len()));
         let mut manager = Manager::new(Parts {
             hub: Arc::clone(&hub),
             file,
+            file_watch,
             logs,
             log,
             guardian,
+            heritage,
+            groups,
             certificates: Arc::clone(&certificates),
             pem_files: settings.pem_files,
             surroundings,
+            notifier: Notifier::from_env(),
             snapshooter: Snapshooter::new(addresses.clone(), settings.state_dir.display().to_string(), log_dir.display().to_string()),
             happenings: to_manager,
             seed: rand::random(),
             gauge: (settings.load_guard == LoadGuard::On).then(Gauge::new),
+            ground,
         });
 
         let mut term = signal(SignalKind::terminate())?;
         let mut int = signal(SignalKind::interrupt())?;
         let mut hup = signal(SignalKind::hangup())?;
         let mut usr1 = signal(SignalKind::user_defined1())?;
+        let mut usr2 = match settings.program {
+            Program::Gearpool => Some(signal(SignalKind::user_defined2())?),
+            // which it does not listen to
+            Program::Gearmand => None,
+        };
+        let mut child = signal(SignalKind::child())?;
 
         let threads = start_threads(settings.threads)?;
+        if let Some(past) = past {
+            past.resume(&hub, &threads, &mut manager)?;
+        }
         let mut listening = Vec::new();
         for (_, listener) in bound {
             let (hub, handles, sockets) = (Arc::clone(&hub), threads.clone(), settings.sockets);
@@ -225,6 +398,7 @@ fn serve(
         }
 
         super::heap::start()?;
+        signal::release();
         if let Some(starting) = starting {
             starting.ready().context("cannot leave the terminal")?;
         }
@@ -239,7 +413,9 @@ fn serve(
                 _ = term.recv() => batch.push(Happening::ShutDown(Stop::Gracefully)),
                 _ = int.recv() => batch.push(Happening::ShutDown(Stop::Gracefully)),
                 _ = usr1.recv() => batch.push(Happening::ShutDown(Stop::WhenIdle)),
+                () = heard(usr2.as_mut()) => batch.push(Happening::Upgrade),
                 _ = hup.recv() => batch.push(Happening::Reload),
+                _ = child.recv() => batch.push(Happening::Child),
                 Some(order) = orders.recv() => batch.push(Happening::Control(order)),
                 _ = inbox.recv_many(&mut batch, BATCH) => {}
                 _ = from_hub.recv_many(&mut signals, BATCH) => batch.extend(signals.drain(..).map(Happening::Hub)),
@@ -249,6 +425,27 @@ fn serve(
             if manager.handle(batch.drain(..)) == Flow::End {
                 break;
             }
+            if manager.wants_quiet() {
+                let stopped = clock::now()?;
+                let Some(_quiet) = Quiet::begin(&threads, STOP) else {
+                    manager.look_again("the connections do not come to a stop");
+                    continue;
+                };
+                // what the threads have told is heard before they go on in another program
+                while let Ok(happening) = inbox.try_recv() {
+                    batch.push(happening);
+                }
+                while let Ok(signal) = from_hub.try_recv() {
+                    batch.push(Happening::Hub(signal));
+                }
+                if manager.handle(batch.drain(..)) == Flow::End {
+                    break;
+                }
+                match inbox.is_empty() && from_hub.is_empty() && orders.is_empty() {
+                    true => manager.execute(stopped),
+                    false => manager.look_again("the connections do not come to rest"),
+                }
+            }
         }
 
         let waiting = hub.with(|server, now| server.function_loads(now).iter().flat_map(|load| load.queued).sum::<u64>());
@@ -257,23 +454,41 @@ fn serve(
             tracing::warn!("{waiting} waiting {jobs} given up: this version keeps the queue in memory");
         }
         hub.say_goodbye();
-        manager.finish();
-        drop(watch);
+        let given_up = manager.finish();
         for path in sockets.iter().chain([&control_socket]) {
             // somebody may have tidied up before us
             let _ = std::fs::remove_file(path);
         }
         tracing::info!("ended");
-        anyhow::Ok(())
-    })
+        match given_up {
+            Some(reason) => Err(anyhow::anyhow!("ended by exit_on_failure: {reason}")),
+            None => Ok(()),
+        }
+    })?;
+    drop(pid_file);
+    drop(folder);
+    Ok(())
 }
 
 /// A server that takes gearmand's place waits for a port: a script that restarts it does not wait for the end of the one before.
-fn bind(settings: &Settings, deadline: Instant) -> Result<Vec<(Address, Listener)>, ListenError> {
+///
+/// What has been passed to us is not bound again, and instead of the default it is enough.
+fn bind(
+    settings: &mut Settings,
+    passed: Vec<(Address, Listener)>,
+    deadline: Instant,
+) -> Result<Vec<(Address, Listener)>, ListenError> {
+    let is_plain = |(address, _): &(Address, Listener)| !address.is_encrypted();
+    let makes_do = settings.has_default_listen && passed.iter().any(is_plain);
+    settings.listen.retain(|listen| {
+        let is_passed = passed.iter().any(|(_, passed)| passed.is_at(listen));
+        !is_passed && (listen.is_encrypted() || !makes_do)
+    });
     loop {
         match bind_once(settings) {
             Err(ListenError::InUse(_)) if Instant::now() < deadline => std::thread::sleep(AGAIN),
-            result => return result,
+            Ok(bound) => return Ok(passed.into_iter().chain(bound).collect()),
+            Err(error) => return Err(error),
         }
     }
 }
@@ -326,14 +541,22 @@ fn start_log(settings: &Settings) -> anyhow::Result<Log> {
     Ok(log)
 }
 
+/// Waits for a signal, for ever where it is not listened to.
+async fn heard(signal: Option<&mut Signal>) {
+    match signal {
+        Some(signal) => _ = signal.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
 async fn serve_control(listener: UnixListener, controls: mpsc::Sender<super::control::Control>) {
     if let Err(error) = http::serve(listener, controls).await {
         tracing::error!(%error, "the control socket does not work; commands such as `gearpool status` will not");
     }
 }
 
-fn watch(path: &Path, touches: mpsc::Sender<()>) -> Option<FileWatch> {
-    match FileWatch::start(path, touches) {
+fn watch(touches: mpsc::Sender<()>) -> Option<FileWatch> {
+    match FileWatch::new(touches) {
         Ok(watch) => Some(watch),
         Err(error) => {
             tracing::warn!(%error, "the configuration file cannot be watched; use `gearpool reload` after a change");
@@ -362,6 +585,15 @@ fn program() -> PathBuf {
         .ok()
         .filter(|path| path.exists())
         .unwrap_or_else(|| PathBuf::from("/proc/self/exe"))
+}
+
+/// The name that this program was started by, where that leads to its file: it may be a link, which leads to another version tomorrow.
+fn started_as() -> Option<PathBuf> {
+    let word = PathBuf::from(std::env::args_os().next()?);
+    let is_path = word.as_os_str().as_bytes().contains(&b'/');
+    let path = std::path::absolute(word).ok().filter(|_| is_path)?;
+    let file = |path: &Path| std::fs::metadata(path).map(|it| (it.dev(), it.ino())).ok();
+    (file(&path)? == file(Path::new("/proc/self/exe"))?).then_some(path)
 }
 
 /// A file with our process id, removed in the end.

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::file::Texts;
 use super::listener::SocketOptions;
 use super::log::{LogTarget, Verbosity};
 use crate::config::{Address, Config, PemFiles, ServerLimits};
@@ -14,6 +15,8 @@ pub struct Settings {
     pub program: Program,
     /// Where to listen. Never empty.
     pub listen: Vec<Address>,
+    /// Whether nobody named an address; sockets that systemd passes are enough then.
+    pub has_default_listen: bool,
     /// What is shown where TLS is spoken.
     pub tls: Option<Identity>,
     /// Where that comes from, when flags said it; otherwise it is the file's.
@@ -26,6 +29,8 @@ pub struct Settings {
     pub limits: ServerLimits,
     /// Whether pools are kept from growing while the machine is short of something.
     pub load_guard: LoadGuard,
+    /// Where the pools' processes get control groups.
+    pub groups: ControlGroups,
     /// RLIMIT_NOFILE; as high as it may go when not said.
     pub descriptors: Option<u64>,
     /// Whether a crash leaves a core dump.
@@ -57,8 +62,8 @@ pub struct Settings {
 pub struct LoadedFile {
     /// Where it stands.
     pub path: PathBuf,
-    /// What it says.
-    pub text: String,
+    /// What it says, and what it includes.
+    pub texts: Texts,
     /// What that means.
     pub config: Config,
     /// What its `server.tls` names.
@@ -72,6 +77,30 @@ pub enum LoadGuard {
     On,
     /// No: they grow to `max`.
     Off,
+}
+
+/// Where each process of a pool gets a control group of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ControlGroups {
+    /// In the daemon's own, if the service manager has left that to it.
+    IfDelegated,
+    /// Nowhere.
+    Off,
+    /// In this one.
+    Within(PathBuf),
+}
+
+impl std::str::FromStr for ControlGroups {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<ControlGroups, String> {
+        match text {
+            "auto" => Ok(ControlGroups::IfDelegated),
+            "off" => Ok(ControlGroups::Off),
+            path if path.starts_with('/') => Ok(ControlGroups::Within(path.into())),
+            _ => Err("auto, off or the path of a folder below /sys/fs/cgroup is wanted".to_owned()),
+        }
+    }
 }
 
 /// Where the daemon runs.

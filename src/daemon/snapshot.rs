@@ -12,7 +12,9 @@ use super::logs::Logs;
 use crate::jobs::load::{ConnLoad, RunningJob};
 use crate::pools::ProcId;
 use crate::pools::view::{PoolView, ProcessView};
-use crate::status::{JobStatus, MemberStatus, PoolStatus, ServerStatus, Status, WorkerStatus};
+use crate::status::{
+    JobStatus, MemberStatus, PoolStatus, ServerStatus, Status, UpgradeStatus, WorkerStatus,
+};
 use crate::sys::usage::{self, Usage};
 use crate::time::Time;
 
@@ -34,6 +36,7 @@ pub(super) struct Snapshooter {
     state_dir: String,
     log_dir: String,
     readings: HashMap<ProcId, CpuReading>,
+    upgrade: Option<UpgradeStatus>,
 }
 
 /// A process's CPU time at a moment.
@@ -51,7 +54,13 @@ impl Snapshooter {
             state_dir,
             log_dir,
             readings: HashMap::new(),
+            upgrade: None,
         }
+    }
+
+    /// This is the upgrade by which this program has come.
+    pub(super) fn upgraded(&mut self, upgrade: UpgradeStatus) {
+        self.upgrade = Some(upgrade);
     }
 
     pub(super) fn take(&mut self, sources: &Sources<'_>, pools: Vec<PoolView>) -> Status {
@@ -112,6 +121,7 @@ impl Snapshooter {
                 logs_dropped: sources.logs.dropped(),
                 shutting_down: sources.is_shutting_down,
                 connections,
+                upgrade: self.upgrade.clone(),
                 failed_jobs: failed.0,
                 failed_jobs_discarded: failed.1,
             },

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::config::{Address, Command, DEFAULT_PORT, Pool, Stderr};
 use crate::pools::Slot;
 use crate::sys::child::Spec;
+use crate::sys::systemd;
 use crate::sys::user::{self, ResolveError};
 
 /// What every process is told about the daemon.
@@ -67,8 +68,37 @@ impl Surroundings {
     /// # Errors
     /// A [`DescribeError`] for the operator.
     pub(super) fn describe(&self, pool: &Pool, slot: Slot) -> Result<Spec, DescribeError> {
+        let words = pool.command.words(&pool.name, slot.0);
+        let argv = match pool.command {
+            Command::Exec(_) | Command::Shell(_) => words.into_iter().map(OsString::from).collect(),
+            Command::Run(_) | Command::RunShell(_) => self.job_runner(pool, words),
+        };
+        let spec = self.surround(pool, Some(slot), argv)?;
+        Ok(Spec {
+            stderr_apart: pool.log.stderr != Stderr::Together,
+            ..spec
+        })
+    }
+
+    /// Describes the check of a pool, which runs as its processes do. `None` where there is none.
+    ///
+    /// # Errors
+    /// A [`DescribeError`] for the operator.
+    pub(super) fn describe_check(&self, pool: &Pool) -> Result<Option<Spec>, DescribeError> {
+        let words = pool.check.as_ref().map(|check| check.words(&pool.name, 0));
+        let argv = words.map(|words| words.into_iter().map(OsString::from).collect());
+        argv.map(|argv| self.surround(pool, None, argv)).transpose()
+    }
+
+    fn surround(
+        &self,
+        pool: &Pool,
+        slot: Option<Slot>,
+        argv: Vec<OsString>,
+    ) -> Result<Spec, DescribeError> {
         let ids = user::resolve(pool.user.as_deref(), pool.group.as_deref())?;
         let mut env: BTreeMap<OsString, OsString> = std::env::vars_os().collect();
+        env.retain(|name, _| !systemd::VARIABLES.iter().any(|other| name == other));
         if let Some(ids) = &ids {
             for name in ["USER", "LOGNAME"] {
                 if let Some(user) = &ids.name {
@@ -91,12 +121,6 @@ impl Surroundings {
             self.variables(pool, slot)
                 .map(|(name, value)| (name.into(), value.into())),
         );
-
-        let words = pool.command.words(&pool.name, slot.0);
-        let argv = match pool.command {
-            Command::Exec(_) | Command::Shell(_) => words.into_iter().map(OsString::from).collect(),
-            Command::Run(_) | Command::RunShell(_) => self.job_runner(pool, words),
-        };
         Ok(Spec {
             argv,
             env: env.into_iter().collect(),
@@ -105,11 +129,17 @@ impl Surroundings {
             umask: pool.umask,
             nice: pool.nice,
             limits: pool.limits.clone(),
-            stderr_apart: pool.log.stderr != Stderr::Together,
+            no_new_privileges: pool.no_new_privileges,
+            stderr_apart: false,
+            group: None,
         })
     }
 
-    fn variables(&self, pool: &Pool, slot: Slot) -> impl Iterator<Item = (&'static str, String)> {
+    fn variables(
+        &self,
+        pool: &Pool,
+        slot: Option<Slot>,
+    ) -> impl Iterator<Item = (&'static str, String)> {
         let (host, port) = match &self.server {
             Address::Tcp(host, port) => (Some(host.clone()), Some(port.to_string())),
             Address::Tls(..) | Address::Unix(_) => (None, None),
@@ -121,7 +151,7 @@ impl Surroundings {
             // worker that names its server would then have two connections to the same one
             ("GEARMAN_SERVER", Some(self.server.to_string())),
             ("GEARPOOL_POOL", Some(pool.name.clone())),
-            ("GEARPOOL_SLOT", Some(slot.0.to_string())),
+            ("GEARPOOL_SLOT", slot.map(|slot| slot.0.to_string())),
             ("GEARPOOL_INSTANCE", Some(self.instance.clone())),
         ];
         all.into_iter()

@@ -6,11 +6,12 @@
 //! | --- | --- | --- |
 //! | `GET /status` | | [`Status`](crate::status::Status) |
 //! | `GET /plan[?file=PATH]` | | [`Done`], what a reload would change; 422 with all problems of the file |
-//! | `POST /reload` | | [`Done`], 422 with all problems of the file |
+//! | `POST /reload` | | [`Done`] when the pools' checks have passed, 422 with all problems of the file, or with what the checks say |
+//! | `POST /upgrade[?force=true]` | | none: the connection ends with the program; 409 with why it goes on |
 //! | `POST /pools/{pool}/scale` | [`Bounds`] | [`Done`] |
 //! | `POST /pools/{pool}/start` | | [`Done`] |
 //! | `POST /pools/{pool}/stop` | | [`Done`] |
-//! | `POST /pools/{pool}/restart[?slot=N]` | | [`Done`] |
+//! | `POST /pools/{pool}/restart[?slot=N]` | | [`Done`] when the pool's check has passed, 409 with what it says |
 //! | `GET /jobs[?function=F][&limit=N]` | | [`JobList`](crate::status::jobs::JobList), of what is queued or running |
 //! | `GET /jobs/{handle}` | | [`JobView`](crate::status::jobs::JobView), set aside or not |
 //! | `POST /jobs/{handle}/cancel` | | [`Done`] |

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use foldhash::fast::FixedState;
+use serde::{Deserialize, Serialize};
 use slab::Slab;
 
 use super::job::JobKey;
@@ -13,7 +14,7 @@ use crate::proto::Grab;
 use crate::time::Time;
 
 /// One connection, never used twice in the daemon's life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ConnId(pub u64);
 
 /// So many functions may be registered by one connection: all of them are looked at for each job that it asks for.
@@ -26,7 +27,7 @@ pub(super) const MAX_EXCEPTED: usize = 16;
 pub(super) type ConnKey = u32;
 
 /// What a NOOP that was sent says of the worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Ticket {
     /// None is out.
     None,
@@ -37,7 +38,7 @@ pub(super) enum Ticket {
 }
 
 /// Whether a connection may be given jobs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Service {
     /// Yes.
     Open,
@@ -51,7 +52,7 @@ pub(super) enum Service {
 }
 
 /// How far away a peer may be.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reach {
     /// It came by a Unix socket: who may open that is a matter of the file system.
     Local,
@@ -61,20 +62,21 @@ pub enum Reach {
 }
 
 /// What a worker has registered.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) struct Ability {
     pub(super) function: u32,
     /// CAN_DO_TIMEOUT: how long a job may take.
     pub(super) timeout: Option<Duration>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Conn {
     pub(super) id: ConnId,
     /// What `workers` shows first; the descriptor, as gearmand does.
     pub(super) descriptor: i32,
     pub(super) peer: String,
     pub(super) reach: Reach,
+    #[serde(with = "serde_bytes")]
     pub(super) client_id: Box<[u8]>,
     /// The `exceptions` option.
     pub(super) exceptions: bool,
@@ -108,7 +110,7 @@ pub(super) struct Conn {
 }
 
 /// All connections.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Conns {
     slots: Slab<Conn>,
     /// Counts connections, so that a number in a late message never means a newer one.

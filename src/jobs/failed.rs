@@ -3,6 +3,8 @@
 
 use std::collections::VecDeque;
 
+use serde::{Deserialize, Serialize};
+
 use super::conn::ConnKey;
 use super::job::{Job, JobKey, Place};
 use super::outbox::Notice;
@@ -24,7 +26,7 @@ const MAX_EXCEPTION: usize = 4096;
 const MAX_LAST_LINE: usize = 1024;
 
 /// Why a job is set aside.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Why {
     /// Its worker was gone.
     Lost,
@@ -33,7 +35,7 @@ pub(super) enum Why {
     /// WORK_FAIL.
     Failed,
     /// WORK_EXCEPTION.
-    Exception(Box<[u8]>),
+    Exception(#[serde(with = "serde_bytes")] Box<[u8]>),
 }
 
 impl Why {
@@ -43,16 +45,20 @@ impl Why {
 }
 
 /// A job that is set aside.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct FailedJob {
     pub(super) number: u64,
+    #[serde(with = "serde_bytes")]
     pub(super) function: Box<[u8]>,
     pub(super) priority: Priority,
     pub(super) background: bool,
     pub(super) lost: u16,
     pub(super) failed: u16,
+    #[serde(with = "serde_bytes")]
     pub(super) unique: Box<[u8]>,
+    #[serde(with = "serde_bytes")]
     pub(super) workload: Box<[u8]>,
+    #[serde(with = "serde_bytes")]
     pub(super) reducer: Option<Box<[u8]>>,
     pub(super) since: Time,
     pub(super) why: Why,
@@ -77,7 +83,7 @@ impl FailedJob {
 }
 
 /// All of them, the oldest first.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Failed {
     jobs: VecDeque<FailedJob>,
     /// The sum of [`FailedJob::bytes`].

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use foldhash::SharedSeed;
 use foldhash::fast::SeedableRandomState;
+use serde::{Deserialize, Serialize};
 use slab::Slab;
 
 use super::conn::ConnKey;
@@ -22,7 +23,7 @@ pub const MAX_FUNCTIONS: usize = 100_000;
 const LOOKS: u32 = 16;
 
 /// A queue of jobs; the links are in the jobs, so that one can leave from the middle.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) struct Lane {
     head: JobKey,
     tail: JobKey,
@@ -40,8 +41,9 @@ impl Default for Lane {
 }
 
 /// One function.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Function {
+    #[serde(with = "serde_bytes")]
     pub(super) name: Box<[u8]>,
     lanes: [Lane; 3],
     pub(super) running: u64,
@@ -162,15 +164,25 @@ pub(super) enum DropError {
 }
 
 /// All functions that were ever named and not dropped: `status` lists a function from the first time that somebody speaks of it.
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Functions {
     all: Slab<Function>,
+    /// Made anew where it comes out of a [`State`](super::State).
+    #[serde(skip, default = "unfiled")]
     by_name: HashMap<Box<[u8]>, u32, SeedableRandomState>,
     /// By name, for those that are named later.
     policies: BTreeMap<Box<[u8]>, Policy>,
     paused: BTreeSet<Box<[u8]>>,
     /// Where the search for one that is not needed goes on.
     hand: u32,
+}
+
+/// No name is known, and the seed is as good as any.
+fn unfiled() -> HashMap<Box<[u8]>, u32, SeedableRandomState> {
+    HashMap::with_hasher(SeedableRandomState::with_seed(
+        0,
+        SharedSeed::global_fixed(),
+    ))
 }
 
 impl Functions {
@@ -182,6 +194,26 @@ impl Functions {
             policies: BTreeMap::new(),
             paused: BTreeSet::new(),
             hand: 0,
+        }
+    }
+
+    /// These, with their index by name: a seed is not handed on.
+    pub(super) fn filed(self, seed: u64) -> Functions {
+        let Functions {
+            all,
+            by_name: _,
+            hand,
+            policies,
+            paused,
+        } = self;
+        let mut by_name = Functions::new(seed).by_name;
+        by_name.extend(all.iter().map(|(key, it)| (it.name.clone(), key as u32)));
+        Functions {
+            all,
+            by_name,
+            hand,
+            policies,
+            paused,
         }
     }
 

@@ -5,6 +5,7 @@ use std::hash::{BuildHasher, Hasher};
 use foldhash::fast::SeedableRandomState;
 use foldhash::{SharedSeed, fast};
 use hashbrown::HashTable;
+use serde::{Deserialize, Serialize};
 use slab::Slab;
 
 use super::conn::ConnKey;
@@ -25,7 +26,7 @@ const OWN: u64 = 250;
 pub(super) const NOBODY: JobKey = u32::MAX;
 
 /// Where a job is. It is in exactly one of these places, or gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Place {
     /// In its function's lane, between these two.
     Lane { before: JobKey, after: JobKey },
@@ -39,7 +40,7 @@ pub(super) enum Place {
     Later { due: Time },
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Job {
     /// The last part of its handle.
     pub(super) number: u64,
@@ -59,8 +60,11 @@ pub(super) struct Job {
     pub(super) since: Time,
     pub(super) numerator: u64,
     pub(super) denominator: u64,
+    #[serde(with = "serde_bytes")]
     pub(super) unique: Box<[u8]>,
+    #[serde(with = "serde_bytes")]
     pub(super) workload: Box<[u8]>,
+    #[serde(with = "serde_bytes")]
     pub(super) reducer: Option<Box<[u8]>>,
     /// Who waits for it: a connection stands here once a submission.
     pub(super) clients: Vec<ConnKey>,
@@ -84,18 +88,49 @@ fn sameness<'a>(unique: &'a [u8], workload: &'a [u8]) -> &'a [u8] {
 }
 
 /// All jobs that are not gone.
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Jobs {
     slots: Slab<Job>,
     numbers: Numbers,
+    /// Made anew where it comes out of a [`State`](super::State).
+    #[serde(skip)]
     by_unique: HashTable<JobKey>,
     /// Seeded by the shell, for uniques come from outside.
+    #[serde(skip, default = "unseeded")]
     hash: SeedableRandomState,
     /// The sum of [`Job::bytes`].
     bytes: u64,
 }
 
+/// Any seed, until it has one.
+fn unseeded() -> SeedableRandomState {
+    SeedableRandomState::with_seed(0, SharedSeed::global_fixed())
+}
+
 impl Jobs {
+    /// These, with their index by unique: a seed is not handed on.
+    pub(super) fn filed(self, seed: u64) -> Jobs {
+        let Jobs {
+            slots,
+            numbers,
+            by_unique: _,
+            hash: _,
+            bytes,
+        } = self;
+        let mut jobs = Jobs::new(seed, 0);
+        let mut by_unique = HashTable::with_capacity(slots.len());
+        let hash = |key: JobKey| {
+            let job: &Job = &slots[key as usize];
+            hash_of(&jobs.hash, job.function, job.sameness())
+        };
+        let keys = slots.iter().filter(|(_, job)| !job.unique.is_empty());
+        for key in keys.map(|(key, _)| key as JobKey) {
+            by_unique.insert_unique(hash(key), key, |&other| hash(other));
+        }
+        (jobs.slots, jobs.numbers, jobs.by_unique, jobs.bytes) = (slots, numbers, by_unique, bytes);
+        jobs
+    }
+
     pub(super) fn new(seed: u64, first: u64) -> Jobs {
         Jobs {
             slots: Slab::new(),

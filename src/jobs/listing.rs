@@ -1,6 +1,8 @@
 //! Answers that may be long, such as `show jobs` of a million: they are written piece by piece, so that nobody else waits for all of
 //! one, and no more of it is kept for its reader than a piece.
 
+use serde::{Deserialize, Serialize};
+
 use super::conn::ConnId;
 use super::server::{Handle, JobServer};
 
@@ -8,7 +10,7 @@ use super::server::{Handle, JobServer};
 const PIECE: usize = 256 << 10;
 
 /// What there is a list of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Of {
     /// `status`.
     Functions,
@@ -23,7 +25,7 @@ pub(super) enum Of {
 }
 
 /// A list that a connection has asked for, and where in the table it goes on. What comes into the table meanwhile may be in it or not.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) struct Listing {
     of: Of,
     next: u32,

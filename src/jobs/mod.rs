@@ -8,7 +8,7 @@
 //! [`wake`] is who sleeps and who is woken; `text` and `listing` are what operators ask; `job`, `numbers`, `function` and [`conn`] are
 //! the tables; [`outbox`] is the output; [`load`] is
 //! the snapshot, [`view`] what is shown of single jobs. `policy` is what the operator says of jobs that do not end well, and `failed`
-//! where those that had their chances are kept.
+//! where those that had their chances are kept; `state` is all of it, for another one to go on with.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
@@ -24,6 +24,7 @@ mod numbers;
 pub mod outbox;
 mod policy;
 pub mod server;
+mod state;
 mod submit;
 mod text;
 pub mod view;
@@ -37,4 +38,5 @@ pub use function::MAX_FUNCTIONS;
 pub use outbox::{Edge, Mark, Notice, Outbox, Outcome};
 pub use policy::{MAX_RETRY_DELAY, Policy};
 pub use server::{JobServer, MAX_CLIENT_ID, MAX_FUNCTION, MAX_UNIQUE, Newcomers, Options, Peer};
+pub use state::State;
 pub use submit::MAX_WAITING;

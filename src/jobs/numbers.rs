@@ -7,6 +7,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use foldhash::fast::FixedState;
+use serde::{Deserialize, Serialize};
 
 use super::job::{JobKey, NOBODY};
 
@@ -14,7 +15,7 @@ use super::job::{JobKey, NOBODY};
 const SLACK: usize = 1 << 12;
 
 /// Which job has a number.
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Numbers {
     /// The number of the first of `recent`.
     first: u64,

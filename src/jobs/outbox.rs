@@ -33,11 +33,13 @@ pub struct Mark {
     pub handle: Box<[u8]>,
 }
 
-/// One end of a job's time in a worker's hands.
+/// A moment in a job's time in a worker's hands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Edge {
     /// The worker is given the job.
     Began,
+    /// It has run past its limit, and the worker still has it.
+    Overdue,
     /// The worker has it no longer.
     Ended(Outcome),
 }

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::conn::ConnId;
 use super::server::JobServer;
 use crate::time::Time;
@@ -12,7 +14,7 @@ pub const MAX_RETRY_DELAY: Duration = Duration::from_secs(60 * 60);
 
 /// What becomes of a function's jobs that do not end well. The default is Gearman's own: one that is lost with its worker is given to
 /// another, however often, and one that fails is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Policy {
     /// A job that was lost with its worker this often is set aside; 0 is no limit.
     pub attempts: u32,

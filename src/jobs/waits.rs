@@ -36,14 +36,39 @@ pub struct WaitLoad {
 }
 
 /// The histogram of a function. It has no memory of its own until the first job is assigned, for a name alone is cheap to make up.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Waits(Option<Box<Halves>>);
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Halves {
     since: Time,
+    #[serde(with = "buckets")]
     younger: [u32; BUCKETS],
+    #[serde(with = "buckets")]
     older: [u32; BUCKETS],
+}
+
+/// serde knows arrays up to 32.
+mod buckets {
+    use serde::de::Error as _;
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+
+    use super::BUCKETS;
+
+    pub(super) fn serialize<S: Serializer>(
+        buckets: &[u32; BUCKETS],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        buckets.as_slice().serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<[u32; BUCKETS], D::Error> {
+        let buckets = Vec::deserialize(deserializer)?;
+        let count = |buckets: Vec<u32>| D::Error::invalid_length(buckets.len(), &"60 buckets");
+        buckets.try_into().map_err(count)
+    }
 }
 
 impl Waits {

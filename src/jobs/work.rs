@@ -249,6 +249,7 @@ impl JobServer {
         if let Place::Worker { deadline, .. } = &mut it.place {
             *deadline = None;
         }
+        self.trace_job(key, job, Edge::Overdue);
         let conn = self.conns[key].id;
         let handle = self.handle(job).bytes().into();
         self.out.tell(Notice::Overdue { conn, handle });

@@ -8,13 +8,20 @@
 //! replacement has registered. So a reload, a restart, `max_jobs` and `max_lifetime` are one mechanism, the size of the pool never
 //! dips, and a replacement that does not come up costs nothing.
 
+mod failure;
+mod fitness;
 mod look;
+mod rush;
 mod size;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
+use self::fitness::Fitness;
+use self::rush::Rushing;
 use super::event::{
     Action, ExitStatus, Level, PoolLoad, Pressure, ProcId, ProcLoad, Slot, Stop, Tell,
 };
@@ -24,6 +31,7 @@ use super::plan::Change;
 use super::process::{Phase, Process, Why};
 use super::restart::{Death, Restarts};
 use super::scale::{Past, Reason, Seconds, Target};
+use crate::config::units::show_size;
 use crate::config::{Pool, Restart};
 use crate::time::Time;
 
@@ -72,21 +80,21 @@ impl Ending {
 }
 
 /// Whether the file still has the pool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Place {
     InFile,
     Removed,
 }
 
 /// What an operator has set.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct ByHand {
     bounds: Option<(u32, u32)>,
     stopped: bool,
 }
 
 /// The processes, counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Counts {
     /// All that have not ended.
     pub(super) live: u32,
@@ -111,11 +119,15 @@ pub(super) struct Counts {
 }
 
 /// One pool and its processes.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Crew {
     pool: Arc<Pool>,
     place: Place,
     by_hand: ByHand,
+    /// What its schedule has in force.
+    rush: Option<Rushing>,
+    /// What became of its check.
+    fitness: Fitness,
 
     /// In the order of their start, which is that of their numbers.
     members: Vec<Process>,
@@ -142,6 +154,10 @@ pub(super) struct Crew {
     restart_count: u64,
     last_exit: Option<String>,
     last_lines: Vec<String>,
+    /// Whether a process ended badly that is not started again.
+    lost: bool,
+    /// Whether the daemon was told to end for it.
+    gave_up: bool,
 
     target: Target,
     next_shed_at: Time,
@@ -154,7 +170,7 @@ pub(super) struct Crew {
 }
 
 /// A change of the target.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Decision {
     at: Time,
     from: u32,
@@ -163,14 +179,14 @@ struct Decision {
 }
 
 /// What a pool may have of a machine that has not enough for all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Share {
     pub(super) n: u32,
     pub(super) of: u32,
 }
 
 /// What a pool waits for before it starts what it wants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Waiting {
     Nothing,
     /// Others that are starting.
@@ -182,9 +198,10 @@ pub(super) enum Waiting {
 impl Crew {
     pub(super) fn new(pool: Arc<Pool>) -> Crew {
         Crew {
-            pool,
             place: Place::InFile,
             by_hand: ByHand::default(),
+            rush: None,
+            fitness: Fitness::of_new(&pool),
             members: Vec::new(),
             counts: Counts::default(),
             vacant: BTreeSet::new(),
@@ -202,6 +219,8 @@ impl Crew {
             restart_count: 0,
             last_exit: None,
             last_lines: Vec::new(),
+            lost: false,
+            gave_up: false,
             target: Target {
                 n: 0,
                 reason: Reason::AtMin,
@@ -210,6 +229,7 @@ impl Crew {
             waiting: Waiting::Nothing,
             dirty: true,
             due: None,
+            pool,
         }
     }
 
@@ -256,6 +276,7 @@ impl Crew {
             );
         }
         self.pool = pool;
+        self.fitness.configured(&self.pool);
         self.done.clear();
         if !change.rolled.is_empty() {
             self.restarts.forgive();
@@ -316,6 +337,12 @@ impl Crew {
         }
     }
 
+    pub(super) fn weighed(&mut self, proc: ProcId, bytes: u64) {
+        if let Some(member) = self.member(proc) {
+            member.memory = Some(bytes);
+        }
+    }
+
     /// A job of its has run past its limit.
     pub(super) fn overdue(&mut self, proc: ProcId, job: &str, turn: &mut Turn<'_>) {
         let Some(member) = self.member(proc) else {
@@ -355,13 +382,20 @@ impl Crew {
         }
     }
 
+    /// It has ended itself, before what it has started.
+    pub(super) fn ended_first(&mut self, proc: ProcId, now: Time) {
+        if let Some(member) = self.member(proc) {
+            member.ended_at.get_or_insert(now);
+        }
+    }
+
     pub(super) fn ended(&mut self, proc: ProcId, ending: Ending, turn: &mut Turn<'_>) {
         self.dirty = true;
         let Ok(index) = self.members.binary_search_by_key(&proc, |m| m.proc) else {
             return;
         };
         let member = self.members.remove(index);
-        let up = Seconds(turn.now.since(member.started_at));
+        let up = Seconds(member.ended_at.unwrap_or(turn.now).since(member.started_at));
         let how = ending.text();
         if let Some(why) = member.leaving()
             && why != Why::NotRegistered
@@ -398,6 +432,7 @@ impl Crew {
             self.vacant.insert(member.slot);
         } else {
             self.done.insert(member.slot);
+            self.lost |= !success;
         }
         if !hung {
             let level = match success && healthy {
@@ -421,27 +456,6 @@ impl Crew {
         if self.restarts.died_young(death, turn.now, turn.jitter) {
             self.tell_failing(turn);
         }
-    }
-
-    fn tell_failing(&self, turn: &mut Turn<'_>) {
-        let mut text = self.restarts.reason(turn.now);
-        if let Some(last) = &self.last_exit {
-            text.push_str(&format!("; the last one: {last}"));
-        }
-        if let Some(line) = self.last_lines.last() {
-            text.push_str(&format!(", and its last line: {line}"));
-        }
-        let old = self
-            .members
-            .iter()
-            .filter(|m| m.serves() && m.stale.is_some())
-            .count();
-        if old > 0 {
-            text.push_str(&format!(
-                "; the replacement stops here and the old processes are kept ({old})"
-            ));
-        }
-        self.tell(Level::Error, None, text, turn.out);
     }
 
     // What an operator asked for.
@@ -474,6 +488,7 @@ impl Crew {
     fn start_afresh(&mut self) {
         self.dirty = true;
         self.done.clear();
+        self.lost = false;
         self.restarts.forgive();
     }
 
@@ -500,12 +515,19 @@ impl Crew {
         self.advance(turn);
         self.counts = self.count();
         let gone_because = self.gone_because(daemon);
+        if gone_because.is_none() {
+            self.give_up(turn);
+        }
         (self.want, self.held) = (0, None);
         let before = self.target.n;
         self.target = match gone_because {
             Some(_) => Target {
                 n: 0,
                 reason: Reason::AtMin,
+            },
+            None if self.fitness.is_untried() => Target {
+                n: 0,
+                reason: Reason::Untried,
             },
             None => self.decide(turn),
         };
@@ -548,7 +570,7 @@ impl Crew {
     fn advance(&mut self, turn: &mut Turn<'_>) {
         let now = turn.now;
         let mut recovered = false;
-        let mut hung = Vec::new();
+        let (mut hung, mut large) = (Vec::new(), Vec::new());
         for member in &mut self.members {
             member.advance(now, turn.out);
             if member.phase == Phase::Starting && member.registers_by() <= now {
@@ -562,6 +584,9 @@ impl Crew {
             }
             if member.phase == Phase::Running && member.stale.is_none() {
                 member.stale = member.worn_out(now);
+                if member.stale == Some(Why::MaxMemory) {
+                    large.push((member.slot, member.memory));
+                }
             }
         }
         for (slot, timeout) in hung {
@@ -571,6 +596,13 @@ impl Crew {
                 Seconds(timeout)
             );
             self.tell(Level::Warning, Some(slot), text, turn.out);
+        }
+        for (slot, memory) in large {
+            let text = format!(
+                "takes {}, more than max_memory: it is replaced when its job is done",
+                show_size(memory.unwrap_or_default())
+            );
+            self.tell(Level::Info, Some(slot), text, turn.out);
         }
         if recovered {
             self.tell(Level::Info, None, "works again".to_owned(), turn.out);
@@ -588,10 +620,7 @@ impl Crew {
 
     /// `min` and `max` in force.
     fn bounds(&self) -> (u32, u32) {
-        let (min, max) = self
-            .by_hand
-            .bounds
-            .unwrap_or((self.pool.min, self.pool.max));
+        let (min, max) = self.wanted_bounds();
         let done = self.done.len() as u32;
         (min.saturating_sub(done), max.saturating_sub(done))
     }
@@ -731,10 +760,12 @@ impl Crew {
             pid: None,
             started_at: turn.now,
             registered_at: None,
+            ended_at: None,
             phase: Phase::Starting,
             stale: None,
             proved: false,
             load: None,
+            memory: None,
             jobs_done: 0,
             lifetime_factor: turn.jitter.between(0.9, 1.1),
         });

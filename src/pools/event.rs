@@ -3,26 +3,29 @@
 use std::fmt;
 use std::sync::Arc;
 
+use jiff::ZonedDateTime;
+use serde::{Deserialize, Serialize};
+
 use crate::config::{Pool, Signal};
 use crate::time::Time;
 
 /// One process, never used twice in the daemon's life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ProcId(pub u64);
 
 /// A process's place in its pool, from 1. No two live processes of a pool have the same.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Slot(pub u32);
 
 /// How a process ended, wait(2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ExitStatus {
     /// With this exit code.
     Code(i32),
     /// By this signal.
     Signal(i32),
+    /// By KILL, from the kernel, which needed its memory.
+    OutOfMemory,
 }
 
 /// What happened.
@@ -52,7 +55,9 @@ pub enum Event {
     /// The process has ended its first job: it works, however short its life. Sent before `Exited` at the latest; the samples may
     /// come too late to say so of a worker that ends after each job.
     Worked { proc: ProcId },
-    /// The process ended and has been reaped, with the last lines that it wrote.
+    /// The process has ended, and something that it has started has not. `Exited` follows; until then nothing takes its place.
+    Ended { proc: ProcId },
+    /// The process ended and has been reaped, with the last lines that it wrote, and nothing is left of it.
     Exited {
         proc: ProcId,
         status: ExitStatus,
@@ -60,6 +65,15 @@ pub enum Event {
     },
     /// What the job server knows of the pools, sampled.
     Sampled(Vec<PoolLoad>),
+    /// The memory of processes of pools with `max_memory`, with all that they have started, in bytes.
+    Weighed(Vec<(ProcId, u64)>),
+    /// What the clock on the wall shows, in the zone in which schedules are meant.
+    Clock(ZonedDateTime),
+    /// What came of a pool's check: `None` when it passed. A pool that is new starts nothing before.
+    Checked {
+        pool: String,
+        failure: Option<Unfit>,
+    },
     /// How the machine is, sampled.
     Pressed(Pressure),
     /// Keep the pool between these two until the file changes it. `min == max` holds one number.
@@ -76,8 +90,17 @@ pub enum Event {
     Tick,
 }
 
+/// Why a pool's check did not pass.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unfit {
+    /// The command and how it ended: "php -l fetch.php: exit 255".
+    pub text: String,
+    /// The last lines that it wrote.
+    pub lines: Vec<String>,
+}
+
 /// How the daemon ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Stop {
     /// Running jobs may finish within their pool's `stop_timeout`, then `stop_signal`, then KILL.
     Gracefully,
@@ -88,7 +111,7 @@ pub enum Stop {
 }
 
 /// Limits over all pools.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Caps {
     /// `server.max_processes`.
     pub max_processes: Option<u32>,
@@ -127,7 +150,7 @@ impl PoolLoad {
 }
 
 /// How the machine is: what keeps pools from growing.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Pressure {
     /// Per cent of the last ten seconds in which something waited for a processor: PSI, `some avg10`.
     pub cpu: Option<f64>,
@@ -142,7 +165,7 @@ pub struct Pressure {
 }
 
 /// A process as the job server sees it.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ProcLoad {
     /// The process.
     pub proc: ProcId,
@@ -179,6 +202,8 @@ pub enum Action {
     Kill { proc: ProcId },
     /// Something to tell the operator, once.
     Tell(Tell),
+    /// A pool with `exit_on_failure` does not work, for this reason: the daemon is to end, and to say so. Answered by `ShutDown`.
+    GiveUp { pool: String, reason: String },
     /// Every process has ended after `ShutDown`.
     Finished,
 }
@@ -208,7 +233,7 @@ pub enum Level {
 }
 
 impl fmt::Display for ExitStatus {
-    /// "exit 1", "signal KILL"
+    /// "exit 1", "signal TERM", "signal KILL: out of memory"
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ExitStatus::Code(code) => write!(f, "exit {code}"),
@@ -216,6 +241,7 @@ impl fmt::Display for ExitStatus {
                 Some(name) => write!(f, "signal {name}"),
                 None => write!(f, "signal {number}"),
             },
+            ExitStatus::OutOfMemory => f.write_str("signal KILL: out of memory"),
         }
     }
 }

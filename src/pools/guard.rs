@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::event::Pressure;
 
 /// Above this, per cent of the last ten seconds in which something waited for a processor, pools do not grow.
@@ -17,7 +19,7 @@ const LOAD_LIMIT: f64 = 4.0;
 const RESERVE: u64 = 1 << 30;
 
 /// What keeps a pool from growing.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) enum Held {
     Cpu {
         percent: f64,

@@ -4,8 +4,10 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// The state of splitmix64, <https://prng.di.unimi.it/splitmix64.c>.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Jitter(u64);
 
 impl Jitter {

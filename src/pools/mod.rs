@@ -25,6 +25,7 @@ pub mod view;
 
 pub use event::{
     Action, Caps, Event, ExitStatus, Level, PoolLoad, Pressure, ProcId, ProcLoad, Slot, Stop, Tell,
+    Unfit,
 };
-pub use plan::{Change, Plan};
+pub use plan::{Admission, Change, Plan};
 pub use supervisor::Supervisor;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::scale::Seconds;
+use crate::config::units::{show_duration, show_size};
 use crate::config::{Command, Pool, Restart};
 
 /// What is different between two versions of a pool.
@@ -18,6 +19,8 @@ pub struct Change {
     pub rolled: Vec<&'static str>,
     /// Keys that restart nothing, each as "max 30 → 10".
     pub scaled: Vec<String>,
+    /// Whether all of it waits for the pool's check, because processes have to be replaced.
+    pub waits: bool,
 }
 
 impl Change {
@@ -29,6 +32,7 @@ impl Change {
         }
         if !old.starts_the_same(new) {
             change.rolled = rolled_keys(old, new);
+            change.waits = new.check.is_some();
         }
         let scaled = [
             ("min", old.min.to_string(), new.min.to_string()),
@@ -58,6 +62,14 @@ impl Change {
                 switch(old.scale.off).to_owned(),
                 switch(new.scale.off).to_owned(),
             ),
+            ("schedule", schedule(old), schedule(new)),
+            ("check", check(old), check(new)),
+            (
+                "check_timeout",
+                time(old.check_timeout),
+                time(new.check_timeout),
+            ),
+            ("watch", globs(&old.watch.globs), globs(&new.watch.globs)),
             (
                 "priority",
                 old.priority.to_string(),
@@ -69,6 +81,7 @@ impl Change {
                 maybe(old.max_lifetime),
                 maybe(new.max_lifetime),
             ),
+            ("max_memory", size(old.max_memory), size(new.max_memory)),
             ("timeout", maybe(old.timeout), maybe(new.timeout)),
             (
                 "attempts",
@@ -96,6 +109,11 @@ impl Change {
                 "restart",
                 restart(old.restart).to_owned(),
                 restart(new.restart).to_owned(),
+            ),
+            (
+                "exit_on_failure",
+                old.exit_on_failure.to_string(),
+                new.exit_on_failure.to_string(),
             ),
         ];
         change.scaled = scaled
@@ -131,6 +149,10 @@ fn rolled_keys(old: &Pool, new: &Pool) -> Vec<&'static str> {
         ("umask", old.umask != new.umask),
         ("nice", old.nice != new.nice),
         ("limits", old.limits != new.limits),
+        (
+            "no_new_privileges",
+            old.no_new_privileges != new.no_new_privileges,
+        ),
         ("log", old.log != new.log),
     ]
     .into_iter()
@@ -157,6 +179,46 @@ fn maybe(duration: Option<Duration>) -> String {
 
 fn count(count: Option<u64>) -> String {
     count.map_or_else(|| "none".to_owned(), |count| count.to_string())
+}
+
+fn size(bytes: Option<u64>) -> String {
+    bytes.map_or_else(|| "none".to_owned(), show_size)
+}
+
+/// "0 8 * * mon-fri 2h 10..50", several with commas.
+fn schedule(pool: &Pool) -> String {
+    let rushes = pool.scale.schedule.iter().map(|rush| {
+        let (min, max) = rush.bounds(pool);
+        format!(
+            "\"{}\" {} {min}..{max}",
+            rush.cron,
+            show_duration(rush.lasts)
+        )
+    });
+    match rushes.collect::<Vec<_>>().join(", ") {
+        none if none.is_empty() => "none".to_owned(),
+        some => some,
+    }
+}
+
+fn check(pool: &Pool) -> String {
+    let check = pool.check.as_ref().map(Command::to_string);
+    check.unwrap_or_else(|| "none".to_owned())
+}
+
+fn globs(globs: &[String]) -> String {
+    match globs {
+        [] => "none".to_owned(),
+        globs => globs.join(" "),
+    }
+}
+
+/// When it happens.
+const fn when(waits: bool) -> &'static str {
+    match waits {
+        true => ", when its check has passed",
+        false => "",
+    }
 }
 
 const fn restart(restart: Restart) -> &'static str {
@@ -220,6 +282,39 @@ impl Plan {
     }
 }
 
+/// What of a new file is put in force at once, and what has to pass its check before.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Admission {
+    /// In the order of the new file: its pools, but those that would start something else and have a check as they are now.
+    pub in_force: Vec<Arc<Pool>>,
+    /// Those, and the new ones with a check, which are in force and start nothing before.
+    pub to_check: Vec<Arc<Pool>>,
+}
+
+impl Admission {
+    /// Compares two files' pools.
+    pub fn between(old: &[Arc<Pool>], new: &[Arc<Pool>]) -> Admission {
+        let before: BTreeMap<&str, &Arc<Pool>> =
+            old.iter().map(|pool| (pool.name.as_str(), pool)).collect();
+        let mut admission = Admission {
+            in_force: Vec::new(),
+            to_check: Vec::new(),
+        };
+        for pool in new {
+            let was = before.get(pool.name.as_str());
+            let has_check = pool.check.is_some();
+            if has_check && was.is_none_or(|was| !was.starts_the_same(pool)) {
+                admission.to_check.push(Arc::clone(pool));
+            }
+            admission.in_force.push(match was {
+                Some(was) if has_check && !was.starts_the_same(pool) => Arc::clone(was),
+                Some(_) | None => Arc::clone(pool),
+            });
+        }
+        admission
+    }
+}
+
 impl fmt::Display for Plan {
     /// A line for each pool that is different, and none for the others.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -228,7 +323,12 @@ impl fmt::Display for Plan {
             lines.push((
                 "add",
                 &pool.name,
-                format!("(min {}, max {})", pool.min, pool.max),
+                format!(
+                    "(min {}, max {}){}",
+                    pool.min,
+                    pool.max,
+                    when(pool.check.is_some())
+                ),
             ));
         }
         for (name, change) in &self.scaled {
@@ -237,7 +337,8 @@ impl fmt::Display for Plan {
         for (name, change) in &self.rolled {
             let mut what = vec![format!("{} changed", change.rolled.join(", "))];
             what.extend(change.scaled.iter().cloned());
-            lines.push(("roll", name, what.join(", ")));
+            let what = what.join(", ") + when(change.waits);
+            lines.push(("roll", name, what));
         }
         for name in &self.removed {
             lines.push(("remove", name, String::new()));
@@ -264,8 +365,7 @@ impl fmt::Display for Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Limits;
-    use crate::config::Signal;
+    use crate::config::{Limit, Limits, Resource, Rush, Signal};
 
     fn pool(name: &str) -> Pool {
         Pool::new(name, Command::Exec(vec![name.to_owned()]))
@@ -305,6 +405,19 @@ mod tests {
             email,
         ]);
         let plan = Plan::between(&old, &new);
+        let checked = |pool: &Arc<Pool>| Pool {
+            check: Some(Command::Exec(vec!["check".to_owned()])),
+            ..pool.as_ref().clone()
+        };
+        let new_checked: Vec<_> = new.iter().map(checked).map(Arc::new).collect();
+        assert_eq!(
+            Plan::between(&old, &new_checked).to_string(),
+            "add     resize     (min 1, max 4), when its check has passed\n\
+             scale   fetchURL   max 30 → 10, check none → check, stop_timeout 30 s → 90 s\n\
+             scale   same       check none → check\n\
+             roll    sendEmail  env, nice changed, min 1 → 2, max 1 → 2, check none → check, when its check has passed\n\
+             remove  old"
+        );
         assert_eq!(plan.unchanged, ["same"]);
         assert_eq!(
             plan.to_string(),
@@ -316,6 +429,45 @@ mod tests {
         let nothing = Plan::between(&new, &new);
         assert!(nothing.is_empty());
         assert_eq!(nothing.to_string(), "no changes");
+    }
+
+    #[test]
+    fn what_a_check_holds_back() {
+        let checked = |pool: Pool| Pool {
+            check: Some(Command::Exec(vec!["check".to_owned()])),
+            ..pool
+        };
+        let max = |max, pool: Pool| Pool { max, ..pool };
+        let nice = |pool: Pool| Pool {
+            nice: Some(1),
+            ..pool
+        };
+        let old = arcs(vec![
+            checked(pool("rolled")),
+            pool("gets a check and is rolled"),
+            checked(pool("scaled")),
+            nice(pool("rolled without")),
+            checked(pool("gone")),
+            checked(pool("loses its check")),
+        ]);
+        let new = arcs(vec![
+            checked(pool("new")),
+            pool("new without"),
+            max(9, checked(nice(pool("rolled")))),
+            checked(nice(pool("gets a check and is rolled"))),
+            max(9, checked(pool("scaled"))),
+            pool("rolled without"),
+            nice(pool("loses its check")),
+        ]);
+        let Admission { in_force, to_check } = Admission::between(&old, &new);
+        let names: Vec<_> = to_check.iter().map(|pool| pool.name.as_str()).collect();
+        assert_eq!(names, ["new", "rolled", "gets a check and is rolled"]);
+        for (at, (pool, wanted)) in in_force.iter().zip(&new).enumerate() {
+            let held = at == 2 || at == 3;
+            assert_eq!(pool.name, wanted.name);
+            assert_eq!(pool != wanted, held, "{}", pool.name);
+            assert_eq!(old.contains(pool), held, "{}", pool.name);
+        }
     }
 
     /// Each setting of a pool changed alone: it is named, and it restarts processes exactly when they would start differently.
@@ -340,10 +492,7 @@ mod tests {
             ("umask changed", |p| p.umask = Some(0o22)),
             ("nice changed", |p| p.nice = Some(1)),
             ("limits changed", |p| {
-                p.limits = Limits {
-                    nofile: Some(9),
-                    ..Limits::default()
-                }
+                p.limits = Limits([(Resource::Nofile, Limit::of(9))].into());
             }),
             ("log changed", |p| p.log.keep = 1),
             ("min 1 → 0", |p| p.min = 0),
@@ -362,6 +511,27 @@ mod tests {
             ("restart always → never", |p| p.restart = Restart::Never),
             ("target_wait none → 0.5 s", |p| {
                 p.scale.target_wait = Some(Duration::from_millis(500))
+            }),
+            ("schedule none → \"@daily\" 2h 1..5", |p| {
+                p.scale.schedule.push(Rush {
+                    cron: "@daily".parse().unwrap(),
+                    lasts: Duration::from_secs(7200),
+                    min: None,
+                    max: Some(5),
+                })
+            }),
+            ("check none → php -l a.php", |p| {
+                p.check = Some(Command::Exec(vec![
+                    "php".into(),
+                    "-l".into(),
+                    "a.php".into(),
+                ]))
+            }),
+            ("check_timeout 30 s → 5 s", |p| {
+                p.check_timeout = Duration::from_secs(5)
+            }),
+            ("watch none → *.php lib/**", |p| {
+                p.watch.globs = vec!["*.php".into(), "lib/**".into()]
             }),
             ("down_after none → 60 s", |p| {
                 p.scale.down_after = Some(Duration::from_secs(60))

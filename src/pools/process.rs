@@ -10,6 +10,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::event::{Action, ProcId, ProcLoad, Slot};
 use super::view::{ProcessState, ProcessView};
 use crate::config::{Pool, Signal};
@@ -18,6 +20,8 @@ use crate::time::Time;
 /// How long after the signal the connections are closed.
 pub(super) const DISCONNECT_AFTER: Duration = Duration::from_millis(500);
 
+/// The `stop_timeout` of a process that did not register, at most.
+const HUNG_STOP_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long after the signal a process is killed whose job has run past its limit: a stuck one does not listen.
 pub(super) const OVERDUE_GRACE: Duration = Duration::from_secs(1);
 
@@ -26,7 +30,7 @@ pub(super) const OVERDUE_GRACE: Duration = Duration::from_secs(1);
 pub(super) const HEALTHY_AFTER: Duration = Duration::from_secs(1);
 
 /// Why a process leaves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Why {
     /// Fewer are wanted.
     ScaleDown,
@@ -42,6 +46,8 @@ pub(super) enum Why {
     MaxJobs,
     /// It is older than `max_lifetime`.
     MaxLifetime,
+    /// It takes more than `max_memory`.
+    MaxMemory,
     /// It did not register within `start_timeout`.
     NotRegistered,
     /// Its job was cancelled.
@@ -63,6 +69,7 @@ impl Why {
             Why::Removed => "removed from the file",
             Why::MaxJobs => "max_jobs reached",
             Why::MaxLifetime => "max_lifetime reached",
+            Why::MaxMemory => "max_memory reached",
             Why::NotRegistered => "did not register",
             Why::Cancelled => "its job was cancelled",
             Why::Overdue => "its job has run past its timeout",
@@ -72,7 +79,7 @@ impl Why {
 }
 
 /// Where a process is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Phase {
     /// Asked for, has not registered.
     Starting,
@@ -99,7 +106,7 @@ pub(super) enum Phase {
 }
 
 /// One process.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Process {
     pub(super) proc: ProcId,
     pub(super) slot: Slot,
@@ -108,6 +115,8 @@ pub(super) struct Process {
     pub(super) pid: Option<u32>,
     pub(super) started_at: Time,
     pub(super) registered_at: Option<Time>,
+    /// When it ended, if something that it has started has not.
+    pub(super) ended_at: Option<Time>,
     pub(super) phase: Phase,
     /// Set when it is to be replaced: a new process is started first.
     pub(super) stale: Option<Why>,
@@ -115,6 +124,8 @@ pub(super) struct Process {
     pub(super) proved: bool,
     /// As last sampled; `None` while its connections are not known.
     pub(super) load: Option<ProcLoad>,
+    /// The bytes of memory that it takes with its children, where that was measured.
+    pub(super) memory: Option<u64>,
     /// Jobs that it has ended, as far as is known.
     pub(super) jobs_done: u64,
     /// Its own share of jitter on `max_lifetime`, so that processes started together are not replaced together.
@@ -150,18 +161,27 @@ impl Process {
 
     /// Whether it has shown that its pool works.
     pub(super) fn healthy(&self, now: Time) -> bool {
+        let until = self.ended_at.unwrap_or(now);
         self.registered_at
-            .is_some_and(|at| self.jobs_done > 0 || now.since(at) >= HEALTHY_AFTER)
+            .is_some_and(|at| self.jobs_done > 0 || until.since(at) >= HEALTHY_AFTER)
     }
 
-    /// Whether `max_jobs` or `max_lifetime` is reached.
+    /// Whether `max_jobs`, `max_memory` or `max_lifetime` is reached.
     pub(super) fn worn_out(&self, now: Time) -> Option<Why> {
         if self.pool.max_jobs.is_some_and(|max| self.jobs_done >= max) {
             return Some(Why::MaxJobs);
         }
+        if self.is_too_large() {
+            return Some(Why::MaxMemory);
+        }
         self.expires_at()
             .is_some_and(|at| at <= now)
             .then_some(Why::MaxLifetime)
+    }
+
+    fn is_too_large(&self) -> bool {
+        let sizes = self.memory.zip(self.pool.max_memory);
+        sizes.is_some_and(|(bytes, max)| bytes > max)
     }
 
     fn expires_at(&self) -> Option<Time> {
@@ -327,9 +347,17 @@ impl Process {
         self.phase = Phase::Stopping {
             why,
             disconnect_at: Some(now + DISCONNECT_AFTER),
-            kill_at: now + self.pool.stop_timeout,
+            kill_at: now + self.stop_timeout(why),
         };
         out.push(Action::Signal { proc, signal });
+    }
+
+    /// How long it may take to end after the signal. One that has not registered has no job to finish, and its pool waits for its end.
+    fn stop_timeout(&self, why: Why) -> Duration {
+        match why {
+            Why::NotRegistered => self.pool.stop_timeout.min(HUNG_STOP_TIMEOUT),
+            _ => self.pool.stop_timeout,
+        }
     }
 
     /// Does what is due of its drain.
@@ -384,7 +412,7 @@ impl Process {
             Phase::Starting => Some(self.registers_by()),
             Phase::Running => {
                 let health = match self.registered_at {
-                    Some(at) if !self.proved => Some(at + HEALTHY_AFTER),
+                    Some(at) if !self.proved && self.ended_at.is_none() => Some(at + HEALTHY_AFTER),
                     _ => None,
                 };
                 let wear = match self.stale {
@@ -436,10 +464,12 @@ mod tests {
             pid: Some(1),
             started_at: Time::ZERO,
             registered_at: Some(Time::ZERO),
+            ended_at: None,
             phase: Phase::Running,
             stale: None,
             proved: true,
             load: None,
+            memory: None,
             jobs_done: 0,
             lifetime_factor: 1.0,
         }
@@ -490,6 +520,33 @@ mod tests {
                 (31_000, Action::Kill { proc: ProcId(1) }),
             ]
         );
+    }
+
+    #[test]
+    fn one_that_did_not_register_is_not_waited_for_long() {
+        let mut process = process();
+        process.phase = Phase::Starting;
+        process.registered_at = None;
+        process.drain(Why::NotRegistered, at(0), &mut Vec::new());
+        process.parked(at(0), &mut Vec::new());
+        let last = play(&mut process).pop();
+        assert_eq!(last, Some((2000, Action::Kill { proc: ProcId(1) })));
+    }
+
+    #[test]
+    fn too_much_memory_is_a_reason_to_go() {
+        let mut process = process();
+        let max = |max| {
+            let mut pool = Pool::new("a", Command::Exec(vec!["a".into()]));
+            pool.max_memory = max;
+            Arc::new(pool)
+        };
+        process.memory = Some(101);
+        assert_eq!(process.worn_out(at(0)), None, "no max_memory");
+        process.pool = max(Some(101));
+        assert_eq!(process.worn_out(at(0)), None);
+        process.pool = max(Some(100));
+        assert_eq!(process.worn_out(at(0)), Some(Why::MaxMemory));
     }
 
     #[test]
@@ -552,10 +609,33 @@ mod tests {
     }
 
     #[test]
+    fn one_whose_job_is_overdue_is_killed_soon_and_keeps_its_connections_until_then() {
+        let mut overdue = process();
+        let mut out = Vec::new();
+        overdue.cut(at(0), &mut out);
+        let proc = ProcId(1);
+        assert_eq!(out, [Action::Quiesce { proc }, SIGNAL]);
+        assert_eq!(play(&mut overdue), [(1000, Action::Kill { proc })]);
+
+        // one that has been asked to stop before
+        for (asked, killed) in [(100, 1100), (29_900, 30_000)] {
+            let mut stopping = process();
+            stopping.drain(Why::ScaleDown, at(0), &mut Vec::new());
+            stopping.parked(at(0), &mut Vec::new());
+            let mut out = Vec::new();
+            stopping.cut(at(asked), &mut out);
+            assert_eq!(out, []);
+            assert_eq!(play(&mut stopping), [(killed, Action::Kill { proc })]);
+        }
+    }
+
+    #[test]
     fn health_is_a_second_of_life_or_a_job_and_never_without_registering() {
         let mut process = process();
         assert!(!process.healthy(at(999)));
         assert!(process.healthy(at(1000)));
+        process.ended_at = Some(at(999));
+        assert!(!process.healthy(at(2000)), "its children live on");
         process.jobs_done = 1;
         assert!(process.healthy(at(1)));
         process.registered_at = None;

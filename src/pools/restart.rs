@@ -9,6 +9,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::jitter::Jitter;
 use crate::time::Time;
 
@@ -29,7 +31,7 @@ pub(super) enum Death {
 }
 
 /// A pool's record of young deaths.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Restarts {
     in_a_row: u32,
     /// How many of those had registered.
@@ -49,7 +51,7 @@ impl Restarts {
         }
         let doubled = FIRST.saturating_mul(1 << (self.level - 1).min(10));
         // only ever shorter, so that the documented longest wait is the longest
-        let wait = jitter.stretch(doubled.min(LONGEST), 0.75, 1.0);
+        let wait = jitter.stretch(doubled.min(LONGEST), 0.9, 1.0);
         self.until = self.until.max(now + wait);
         self.in_a_row == FAILING_AFTER
     }
@@ -112,7 +114,7 @@ mod tests {
             restarts.died_young(Death::Unregistered, now, &mut jitter);
             let until = restarts.waits_until(now).unwrap();
             let wait = until.since(now).as_secs_f64();
-            assert!((full * 0.75..=full).contains(&wait), "{wait} for {full}");
+            assert!((full * 0.9..=full).contains(&wait), "{wait} for {full}");
             now = until;
             assert_eq!(restarts.waits_until(now), None);
         }

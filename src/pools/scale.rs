@@ -12,9 +12,12 @@ mod past;
 use std::fmt;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 pub(super) use past::{Past, Reserve, Wishes};
 
-/// While nothing is known of the service time, at most so many are starting at once, or as many as are up, if that is more.
+/// While nothing is known of the service time, at most so many are starting at once, or as many as are up, if that is more. It is one
+/// until the pool's first process has registered.
 const COLD_STEP: u32 = 4;
 
 /// What is known of a pool's jobs.
@@ -55,14 +58,14 @@ pub(super) struct Demand {
 }
 
 /// How many, and why.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Target {
     pub(super) n: u32,
     pub(super) reason: Reason,
 }
 
 /// Why a pool should have the number that it should have.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) enum Reason {
     /// `min` covers the need.
     AtMin,
@@ -70,6 +73,8 @@ pub(super) enum Reason {
     AtMax,
     /// `scale: off`: it has `min`.
     Off,
+    /// It has nothing before its check has passed.
+    Untried,
     /// One for each job that is running.
     Busy { n: u32 },
     /// One for each job, as the service time is not known.
@@ -123,7 +128,9 @@ pub(super) fn need(demand: &Demand) -> Target {
         _ if demand.queued == 0 => (busy, Reason::Busy { n: busy }),
         None => {
             let all = clamp(u64::from(busy) + demand.queued);
-            let step = demand.ready.saturating_add(demand.ready.max(COLD_STEP));
+            // nothing has come up yet: one shows whether anything does
+            let first = demand.startup.map_or(1, |_| COLD_STEP);
+            let step = demand.ready.saturating_add(demand.ready.max(first));
             let n = all.min(step);
             (n, Reason::Cold { n })
         }
@@ -244,6 +251,7 @@ impl fmt::Display for Reason {
             Reason::AtMin => write!(f, "at min"),
             Reason::AtMax => write!(f, "held at max: raise max to start more"),
             Reason::Off => write!(f, "scaling is off"),
+            Reason::Untried => write!(f, "starts when its check has passed"),
             Reason::Busy { n } => write!(f, "wants {n}: {n} busy"),
             Reason::Cold { n } => write!(f, "wants {n}: one for each job until the first ends"),
             Reason::Late {
@@ -374,8 +382,17 @@ mod tests {
             (
                 Demand {
                     queued: 1000,
+                    ..demand()
+                },
+                1,
+                "at min",
+            ),
+            (
+                Demand {
+                    queued: 1000,
                     ready: 1,
                     busy: 1,
+                    startup: Some(secs(0.3)),
                     ..demand()
                 },
                 5,

@@ -7,11 +7,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::event::{Action, Caps, Event, ExitStatus, PoolLoad, ProcId, ProcLoad, Slot, Stop};
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, ZonedDateTime};
+
+use super::event::{
+    Action, Caps, Event, ExitStatus, PoolLoad, ProcId, ProcLoad, Slot, Stop, Unfit,
+};
 use super::jitter::Jitter;
 use super::supervisor::Supervisor;
 use super::view::{PoolState, ProcessState};
-use crate::config::{Command, Pool, Restart};
+use crate::config::{Command, Pool, Restart, Rush};
 use crate::time::Time;
 
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
@@ -47,6 +52,8 @@ struct Child {
 
 struct World {
     sup: Supervisor,
+    /// One that was read from what that one was.
+    twin: Option<Supervisor>,
     random: Jitter,
     now: Time,
     line: BTreeMap<(Time, u64), Happening>,
@@ -55,6 +62,8 @@ struct World {
     ever: BTreeSet<ProcId>,
     queues: BTreeMap<&'static str, u64>,
     file: Vec<Arc<Pool>>,
+    /// The pools that have passed a check, or have been there without one.
+    passed: BTreeSet<String>,
     caps: Caps,
     faults: bool,
     stopping: Option<(Stop, Time)>,
@@ -67,6 +76,7 @@ impl World {
         let mut random = Jitter::new(seed);
         World {
             sup: Supervisor::new(random.next_u64()),
+            twin: None,
             now: Time::ZERO,
             line: BTreeMap::new(),
             number: 0,
@@ -74,6 +84,7 @@ impl World {
             ever: BTreeSet::new(),
             queues: BTreeMap::new(),
             file: Vec::new(),
+            passed: BTreeSet::new(),
             caps: Caps::default(),
             faults: true,
             stopping: None,
@@ -124,6 +135,18 @@ impl World {
         pool.scale.down_after = Some(self.millis(0, 8000));
         pool.max_jobs = self.percent(20).then_some(20);
         pool.max_lifetime = self.percent(20).then_some(Duration::from_secs(20));
+        pool.check = self
+            .percent(25)
+            .then(|| Command::Exec(vec!["check".to_owned()]));
+        if self.percent(20) {
+            let min = self.below(4) as u32;
+            pool.scale.schedule.push(Rush {
+                cron: "*/2 * * * *".parse().unwrap(),
+                lasts: Duration::from_secs(60),
+                min: Some(min),
+                max: Some(min.max(1) + self.below(3) as u32),
+            });
+        }
         pool.restart = match self.below(6) {
             0 => Restart::Never,
             1 => Restart::OnFailure,
@@ -156,12 +179,36 @@ impl World {
 
     fn configured(&mut self) {
         self.handle(Event::Configured(self.file.clone(), self.caps));
+        for pool in self.file.clone() {
+            let pool = pool.as_ref();
+            match pool.check {
+                Some(_) => self.check(&pool.name),
+                None => drop(self.passed.insert(pool.name.clone())),
+            }
+        }
+    }
+
+    /// The check of a pool passes or does not, some time later.
+    fn check(&mut self, pool: &str) {
+        let failure = self.fault(40).then(|| Unfit {
+            text: "exit 1".to_owned(),
+            lines: Vec::new(),
+        });
+        let after = self.millis(1, 5000);
+        let pool = pool.to_owned();
+        self.later(after, Happening::Tell(Event::Checked { pool, failure }));
     }
 
     fn operate(&mut self) {
         let pool = NAMES[self.below(4) as usize].to_owned();
-        match self.below(6) {
+        match self.below(8) {
             0 | 1 => self.reload(),
+            6 => self.check(&pool),
+            7 => {
+                let second = self.below(600).cast_signed();
+                let moment = Timestamp::from_second(second).unwrap();
+                self.handle(Event::Clock(ZonedDateTime::new(moment, TimeZone::UTC)));
+            }
             2 => {
                 let min = self.below(5) as u32;
                 let max = min + self.below(4) as u32;
@@ -214,7 +261,25 @@ impl World {
 
     fn handle(&mut self, event: Event) {
         self.steps += 1;
+        // one that was written and read decides the same from clock to clock, which is not written, and then takes this one's place
+        if let Event::Clock(_) = event {
+            if let Some(twin) = self.twin.take() {
+                self.sup = twin;
+            }
+            if self.steps.is_multiple_of(3) {
+                let state = rmp_serde::to_vec_named(&self.sup).unwrap();
+                self.twin = Some(rmp_serde::from_slice(&state).unwrap());
+            }
+        }
+        let said = self.twin.as_mut().map(|twin| {
+            let actions = twin.handle(self.now, event.clone());
+            (actions, twin.view(self.now))
+        });
         let actions = self.sup.handle(self.now, event);
+        if let Some((said, view)) = said {
+            assert_eq!(format!("{said:?}"), format!("{actions:?}"));
+            assert_eq!(view, self.sup.view(self.now));
+        }
         for action in actions {
             self.carry_out(action);
         }
@@ -260,7 +325,7 @@ impl World {
                 let after = self.millis(1, 20);
                 self.exit(proc, after, ExitStatus::Signal(9));
             }
-            Action::Tell(_) => {}
+            Action::Tell(_) | Action::GiveUp { .. } => {}
             Action::Finished => {
                 assert!(!self.finished, "finished twice");
                 assert!(self.children.is_empty(), "finished with processes left");
@@ -297,6 +362,11 @@ impl World {
         assert!(
             siblings.iter().all(|c| c.slot != slot),
             "{slot:?} of {} is taken",
+            pool.name
+        );
+        assert!(
+            pool.check.is_none() || self.passed.contains(&pool.name),
+            "{} starts before its check has passed",
             pool.name
         );
         let view = self.sup.view(self.now);
@@ -356,6 +426,10 @@ impl World {
                         assert!(self.children.remove(proc).is_some());
                     }
                     // what the shell checks before it passes it on
+                    Event::Checked {
+                        pool,
+                        failure: None,
+                    } => drop(self.passed.insert(pool.clone())),
                     Event::Parked { proc } => {
                         let parked = |c: &Child| c.alive && c.quiesced && c.busy_since.is_none();
                         if !self.children.get(proc).is_some_and(parked) {
@@ -521,6 +595,7 @@ fn play(seed: u64) -> u64 {
             let pool = Arc::make_mut(pool);
             pool.max_lifetime = None;
             pool.max_jobs = None;
+            pool.scale.schedule.clear();
             if pool.command == Command::Exec(vec!["broken".into()]) {
                 pool.command = Command::Exec(vec!["mended".into()]);
             }

@@ -7,6 +7,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use jiff::ZonedDateTime;
+use serde::{Deserialize, Serialize};
+
 use super::crew::{Crew, Daemon, Ending, Need, Share, Turn, Waiting};
 use super::event::{Action, Caps, Event, PoolLoad, Pressure, ProcId, Stop};
 use super::jitter::Jitter;
@@ -19,11 +22,14 @@ use crate::time::Time;
 const STARTING_AT_ONCE: u32 = 16;
 
 /// The supervision of all pools.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Supervisor {
     jitter: Jitter,
     caps: Caps,
     pressure: Pressure,
+    /// What the clock on the wall showed last. The shell shows it again before anything else.
+    #[serde(skip)]
+    clock: Option<ZonedDateTime>,
     /// In the order of the file; pools that were removed and have processes left are at the end.
     crews: Vec<Crew>,
     by_name: BTreeMap<String, usize>,
@@ -49,6 +55,7 @@ impl Supervisor {
             jitter: Jitter::new(seed),
             caps: Caps::default(),
             pressure: Pressure::default(),
+            clock: None,
             crews: Vec::new(),
             by_name: BTreeMap::new(),
             by_proc: BTreeMap::new(),
@@ -145,6 +152,11 @@ impl Supervisor {
                     crew.worked(proc);
                 }
             }
+            Event::Ended { proc } => {
+                if let Some(crew) = at(crews, by_proc.get(&proc)) {
+                    crew.ended_first(proc, now);
+                }
+            }
             Event::Exited {
                 proc,
                 status,
@@ -155,6 +167,24 @@ impl Supervisor {
                 }
             }
             Event::Sampled(loads) => self.sampled(now, &loads),
+            Event::Weighed(weights) => {
+                for (proc, bytes) in weights {
+                    if let Some(crew) = at(crews, by_proc.get(&proc)) {
+                        crew.weighed(proc, bytes);
+                    }
+                }
+            }
+            Event::Clock(clock) => {
+                for crew in crews {
+                    crew.clock(&clock, turn);
+                }
+                self.clock = Some(clock);
+            }
+            Event::Checked { pool, failure } => {
+                if let Some(crew) = at(crews, by_name.get(&pool)) {
+                    crew.checked(failure);
+                }
+            }
             Event::Pressed(pressure) => self.pressure = pressure,
             Event::Scale { pool, min, max } => {
                 if let Some(crew) = at(crews, by_name.get(&pool)) {
@@ -206,6 +236,11 @@ impl Supervisor {
         for (_, mut crew) in before {
             crew.remove();
             self.crews.push(crew);
+        }
+        if let Some(clock) = &self.clock {
+            for crew in &mut self.crews {
+                crew.clock(clock, turn);
+            }
         }
         self.index();
     }
@@ -342,8 +377,12 @@ fn share_out(caps: Caps, crews: &mut [Crew], turn: &mut Turn<'_>) {
     let short: u32 = crews.iter().zip(&shares).map(missing).sum();
     let free = cap.saturating_sub(live);
     for (crew, &n) in crews.iter_mut().zip(&shares) {
-        // what a pool would only keep is not started while another is short
-        crew.allow((scarce || short > free).then_some(Share { n, of: cap }));
+        // what a pool would only keep is not started: another would soon take it away again
+        let n = match scarce || short > free {
+            true => n,
+            false => n.max(crew.counts().serving),
+        };
+        crew.allow(Some(Share { n, of: cap }));
     }
     // what is leaving already will be room
     let mut coming = free + (live - serving);

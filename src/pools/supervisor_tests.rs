@@ -133,6 +133,7 @@ impl Stage {
                     Action::Signal { proc, signal } => format!("{signal:?} {}", proc.0),
                     Action::Disconnect { proc } => format!("disconnect {}", proc.0),
                     Action::Kill { proc } => format!("kill {}", proc.0),
+                    Action::GiveUp { pool, reason } => format!("give up {pool}: {reason}"),
                     Action::Finished => "finished".into(),
                     Action::Tell(_) => return None,
                 })
@@ -206,6 +207,7 @@ fn max_processes_gives_min_first_and_growth_what_is_left() {
             max_processes: Some(4),
         },
     ));
+    stage.register(1);
     stage.sample(100, &[]);
     assert_eq!(
         stage.asked(),
@@ -284,7 +286,8 @@ fn a_process_that_did_a_job_has_lived_however_briefly() {
 
 #[test]
 fn a_pool_whose_processes_keep_dying_fails_probes_alone_and_recovers() {
-    let mut stage = Stage::new(&[pool(2, 30)]);
+    let mut stage = Stage::new(&[pool(4, 30)]);
+    // whether anything comes up is not known, so that demand starts nothing
     stage.sample(1000, &[]);
     assert_eq!(stage.asked().len(), 4);
     for proc in 1..=4 {
@@ -299,15 +302,13 @@ fn a_pool_whose_processes_keep_dying_fails_probes_alone_and_recovers() {
     let view = stage.view();
     assert_eq!(view.state, PoolState::Failing);
     assert_eq!(view.last_lines, ["out of luck"]);
-    assert_eq!(view.target, 2);
+    assert_eq!(view.target, 4);
     assert_eq!(
         view.reason,
         "failing: 4 starts died before registering, next try in 1 s"
     );
-    assert_eq!(
-        stage.slots(),
-        [(1, ProcessState::Backoff), (2, ProcessState::Backoff)]
-    );
+    let backing_off = [1, 2, 3, 4].map(|slot| (slot, ProcessState::Backoff));
+    assert_eq!(stage.slots(), backing_off);
     stage.pass(1.0);
     assert_eq!(stage.asked(), ["spawn 5 as a/1"]);
     stage.send(Event::SpawnFailed {
@@ -832,4 +833,38 @@ fn a_sample_costs_one_pass() {
     assert_eq!(started, 4000);
     let actions = sup.handle(Time::from_millis(5000), Event::Sampled(loads));
     assert!(actions.is_empty());
+}
+
+#[test]
+fn a_pool_that_fails_ends_the_daemon_if_it_is_to() {
+    let mut failing = pool(1, 1);
+    for exits in [false, true] {
+        failing.exit_on_failure = exits;
+        let mut stage = Stage::new(&[failing.clone()]);
+        for proc in 1..=3 {
+            stage.pass(4.0);
+            stage.out.clear();
+            stage.exit(proc, 7);
+        }
+        let given_up = "give up a: its processes keep dying; the last one: exit 7";
+        let expected = if exits { &[given_up][..] } else { &[] };
+        assert_eq!(stage.asked(), expected);
+        // once
+        stage.pass(4.0);
+        stage.exit(4, 7);
+        assert!(!stage.asked().iter().any(|line| line == given_up));
+    }
+}
+
+#[test]
+fn a_process_that_is_not_started_again_ends_the_daemon_if_it_failed() {
+    let mut once = pool(2, 2);
+    once.restart = Restart::Never;
+    once.exit_on_failure = true;
+    let mut stage = Stage::up(&[once]);
+    stage.exit(1, 0);
+    assert_eq!(stage.asked(), [""; 0]);
+    stage.exit(2, 3);
+    let why = "a process has ended and is not started again; the last one: exit 3";
+    assert_eq!(stage.asked(), [format!("give up a: {why}")]);
 }

@@ -33,10 +33,21 @@ pub struct PoolView {
     pub last_exit: Option<String>,
     /// The last lines that it wrote, while the pool is failing.
     pub last_lines: Vec<String>,
+    /// What is wrong with it by its check, while that has not passed.
+    pub check: Option<CheckView>,
     /// What its size is decided from.
     pub scale: ScaleView,
     /// Its processes, by slot.
     pub processes: Vec<ProcessView>,
+}
+
+/// A check that failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckView {
+    /// What that means, which command it was, and how it ended.
+    pub failed: String,
+    /// The last lines that it wrote.
+    pub lines: Vec<String>,
 }
 
 /// What a pool's size is decided from.

@@ -2,11 +2,13 @@
 //!
 //! [`Request::parse`] borrows from the packet's body; names, uniques and handles are bytes, for clients send bytes.
 
+use serde::{Deserialize, Serialize};
+
 use super::packet::{Kind, Magic};
 use super::put;
 
 /// A job's lane.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Priority {
     /// Before all others.
     High,
@@ -26,7 +28,7 @@ pub enum Mode {
 }
 
 /// How much a worker wants to know of the job that it asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Grab {
     /// Handle, function, workload.
     Plain,

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use super::words::printable;
 use super::{PoolStatus, Status};
 use crate::jobs::load::FunctionLoad;
 
@@ -43,6 +44,12 @@ fn text(it: &PoolStatus, functions: &[&FunctionLoad]) -> String {
             "jobs wait"
         },
     );
+    if let Some(check) = &pool.check {
+        let _ = writeln!(out, "Its {}", printable(&check.failed));
+        for line in &check.lines {
+            let _ = writeln!(out, "  | {}", printable(line));
+        }
+    }
     if !it.paused.is_empty() {
         let _ = writeln!(
             out,
@@ -66,7 +73,7 @@ fn text(it: &PoolStatus, functions: &[&FunctionLoad]) -> String {
     if let Some(startup) = scale.startup {
         let _ = writeln!(
             out,
-            "Starting a process takes {}; what was needed is kept for {} after it was needed last.",
+            "Starting a process takes {}; what was needed is kept for {} at least after it was needed last.",
             seconds(startup),
             seconds(scale.hold)
         );
@@ -105,5 +112,108 @@ fn seconds(duration: Duration) -> String {
         s if s >= 10.0 => format!("{s:.0} s"),
         s if s >= 1.0 => format!("{s:.1} s"),
         s => format!("{:.0} ms", s * 1000.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::jobs::load::WaitLoad;
+    use crate::pools::view::{CheckView, DecisionView, PoolState, PoolView, ScaleView};
+
+    fn pool(name: &str, reason: &str) -> PoolStatus {
+        PoolStatus {
+            pool: PoolView {
+                name: name.to_owned(),
+                command: format!("php {name}.php"),
+                functions: vec![name.to_owned()],
+                min: 2,
+                max: 30,
+                target: 2,
+                reason: reason.to_owned(),
+                state: PoolState::Running,
+                by_hand: None,
+                restarts: 0,
+                last_exit: None,
+                last_lines: Vec::new(),
+                check: None,
+                scale: ScaleView::default(),
+                processes: Vec::new(),
+            },
+            queued: 0,
+            paused: Vec::new(),
+            members: Vec::new(),
+        }
+    }
+
+    fn load(name: &str, waits: WaitLoad) -> FunctionLoad {
+        FunctionLoad {
+            name: name.to_owned(),
+            waits,
+            ..FunctionLoad::default()
+        }
+    }
+
+    const fn millis(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    #[test]
+    fn a_pool_at_work() {
+        let decision = |seconds, from, to: u32| DecisionView {
+            ago: Duration::from_secs(seconds),
+            from,
+            to,
+            reason: format!("wants {to}: {to} busy"),
+        };
+        let mut it = pool(
+            "fetchURL",
+            "wants 12: 80 queued × 1 s would wait ~8 s on 10 processes, target 0.25 s",
+        );
+        it.queued = 80;
+        it.pool.target = 12;
+        it.pool.functions.push("fetchFile".to_owned());
+        it.pool.scale = ScaleView {
+            wants: 12,
+            running: 10,
+            starting: 2,
+            draining: 1,
+            arrivals: 8.04,
+            service: Some(millis(1000)),
+            startup: Some(millis(320)),
+            target_wait: millis(250),
+            hold: millis(30_000),
+            decisions: (1..=10)
+                .rev()
+                .map(|at| decision(u64::from(at) * 7, at, at + 1))
+                .collect(),
+        };
+        let waits = WaitLoad {
+            jobs: 500,
+            p50: millis(3),
+            p95: millis(1234),
+            p99: millis(12_345),
+        };
+        let functions = [
+            load("fetchURL", waits),
+            load("fetchFile", WaitLoad::default()),
+        ];
+        insta::assert_snapshot!(text(&it, &functions.iter().collect::<Vec<_>>()));
+    }
+
+    #[test]
+    fn pools_that_have_done_nothing_yet() {
+        let mut held = pool("resize", "held at 1 by hand");
+        (held.pool.by_hand, held.queued) = (Some("scaled by hand".to_owned()), 1);
+        let mut unfit = pool("mail", "starts when its check has passed");
+        unfit.pool.check = Some(CheckView {
+            failed: "check failed, nothing is started before it passes: php -l mail.php: exit 255"
+                .to_owned(),
+            lines: vec![
+                "PHP Parse error: …".to_owned(),
+                "Errors parsing mail.php".to_owned(),
+            ],
+        });
+        insta::assert_snapshot!(text(&held, &[]) + "\n" + &text(&unfit, &[]));
     }
 }

@@ -222,6 +222,7 @@ fn headline(pool: &PoolStatus, look: Look) -> String {
     match view.state {
         PoolState::Failing => {
             out.push_str(&look.sentence(&printable(&view.reason), 2, Paint::Bad));
+            let by_check = view.check.is_some() && view.last_exit.is_none();
             let exit = view.last_exit.as_deref().map(printable);
             let has_ended = exit
                 .as_deref()
@@ -237,7 +238,9 @@ fn headline(pool: &PoolStatus, look: Look) -> String {
                 (None, true) => String::new(),
                 (None, false) => "its last lines:".to_owned(),
             };
-            out.push_str(&look.sentence(&said, 2, Paint::Plain));
+            if !by_check {
+                out.push_str(&look.sentence(&said, 2, Paint::Plain));
+            }
             for line in &view.last_lines {
                 out.push_str(&look.verbatim(&printable(line), "    | ", Paint::Dim));
             }
@@ -246,6 +249,12 @@ fn headline(pool: &PoolStatus, look: Look) -> String {
             if view.by_hand.as_ref() != Some(&view.reason) {
                 out.push_str(&look.sentence(&printable(&view.reason), 2, Paint::Dim));
             }
+        }
+    }
+    if let Some(check) = &view.check {
+        out.push_str(&look.sentence(&printable(&check.failed), 2, Paint::Bad));
+        for line in &check.lines {
+            out.push_str(&look.verbatim(&printable(line), "    | ", Paint::Dim));
         }
     }
     out

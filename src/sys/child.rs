@@ -21,11 +21,11 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::unistd::pipe2;
 
-pub use super::launch::Exit;
+pub use super::launch::{Exit, is_awaited};
 use super::launch::{Program, launch};
 use super::user::Ids;
 use super::{net, reason};
-use crate::config::Limits;
+use crate::config::{Limit, Limits, Resource};
 
 /// What to start. Nothing is looked up or filled in any more.
 #[derive(Clone, Debug, Default)]
@@ -46,6 +46,10 @@ pub struct Spec {
     pub limits: Limits,
     /// Whether its stderr has a pipe of its own.
     pub stderr_apart: bool,
+    /// The `cgroup.procs` of the control group that it begins in.
+    pub group: Option<PathBuf>,
+    /// Whether nothing that it executes may gain privileges.
+    pub no_new_privileges: bool,
 }
 
 /// A process that has been started.
@@ -180,21 +184,13 @@ fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
 struct Setup {
     /// The daemon, to notice that it died before the child could ask to be told.
     parent: libc::pid_t,
-    limits: Vec<(Limit, libc::rlimit)>,
+    limits: Vec<(Resource, libc::rlimit)>,
     nice: Option<c_int>,
     umask: Option<libc::mode_t>,
     ids: Option<(libc::uid_t, libc::gid_t, Vec<libc::gid_t>)>,
     cwd: Option<CString>,
-}
-
-/// The limits of [`Limits`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Limit {
-    Nofile,
-    Nproc,
-    Core,
-    AddressSpace,
-    Cpu,
+    group: Option<CString>,
+    no_new_privileges: bool,
 }
 
 /// What can fail before the program is executed.
@@ -204,35 +200,50 @@ enum Limit {
 enum Step {
     Exec,
     Session,
-    Limit(Limit),
+    ControlGroup,
+    Limit(Resource),
     Nice,
     Groups,
     Group,
     User,
     Directory,
+    Privileges,
     Parent,
 }
 
 impl Step {
-    const ALL: [Step; 13] = [
+    /// All but the limits, whose numbers come after theirs.
+    const ALL: [Step; 10] = [
         Step::Exec,
         Step::Session,
-        Step::Limit(Limit::Nofile),
-        Step::Limit(Limit::Nproc),
-        Step::Limit(Limit::Core),
-        Step::Limit(Limit::AddressSpace),
-        Step::Limit(Limit::Cpu),
+        Step::ControlGroup,
         Step::Nice,
         Step::Groups,
         Step::Group,
         Step::User,
         Step::Directory,
+        Step::Privileges,
         Step::Parent,
     ];
 
     fn number(self) -> i32 {
-        let place = Step::ALL.iter().position(|&step| step == self);
+        let place = match self {
+            Step::Limit(resource) => {
+                let place = Resource::ALL.iter().position(|&it| it == resource);
+                place.map(|place| Step::ALL.len() + place)
+            }
+            step => Step::ALL.iter().position(|&it| it == step),
+        };
         place.map_or(0, |place| place as i32)
+    }
+
+    fn from_number(number: i32) -> Option<Step> {
+        let number = usize::try_from(number).ok()?;
+        let resource = || {
+            let resource = Resource::ALL.get(number.checked_sub(Step::ALL.len())?)?;
+            Some(Step::Limit(*resource))
+        };
+        Step::ALL.get(number).copied().or_else(resource)
     }
 
     /// Success of a system call, or its errno with this step.
@@ -248,11 +259,8 @@ impl Step {
     /// The two halves of what [`Step::check`] made.
     fn split(error: &io::Error) -> (Step, io::Error) {
         let code = error.raw_os_error().unwrap_or(libc::EIO);
-        let step = usize::try_from(code >> 16)
-            .ok()
-            .and_then(|number| Step::ALL.get(number));
         (
-            step.copied().unwrap_or(Step::Exec),
+            Step::from_number(code >> 16).unwrap_or(Step::Exec),
             io::Error::from_raw_os_error(code & 0xffff),
         )
     }
@@ -264,7 +272,13 @@ impl Setup {
             Some(path) => Some(CString::new(path.as_os_str().as_bytes())?),
             None => None,
         };
+        let group = match &spec.group {
+            Some(path) => Some(CString::new(path.as_os_str().as_bytes())?),
+            None => None,
+        };
         Ok(Setup {
+            group,
+            no_new_privileges: spec.no_new_privileges,
             parent: nix::unistd::getpid().as_raw(),
             limits: limits(&spec.limits),
             nice: spec.nice,
@@ -282,6 +296,14 @@ impl Setup {
         // SAFETY: system calls whose pointers are to values that live in `self` or on the stack.
         unsafe {
             Step::Session.check(libc::setsid())?;
+            if let Some(group) = &self.group {
+                let entrance = libc::open(group.as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
+                Step::ControlGroup.check(entrance)?;
+                // itself, whatever its number is in this namespace
+                let written = libc::write(entrance, c"0".as_ptr().cast(), 1);
+                Step::ControlGroup.check(if written == 1 { 0 } else { -1 })?;
+                libc::close(entrance);
+            }
             // exec resets caught signals but keeps ignored ones, as nohup and the standard library's SIGPIPE leave them. Numbers that
             // cannot be changed, or that libc keeps for itself, answer EINVAL.
             for number in 1..=64 {
@@ -295,15 +317,9 @@ impl Setup {
                 libc::c_uint::MAX,
                 libc::CLOSE_RANGE_CLOEXEC,
             );
-            for (limit, value) in &self.limits {
-                let result = match limit {
-                    Limit::Nofile => libc::setrlimit(libc::RLIMIT_NOFILE, value),
-                    Limit::Nproc => libc::setrlimit(libc::RLIMIT_NPROC, value),
-                    Limit::Core => libc::setrlimit(libc::RLIMIT_CORE, value),
-                    Limit::AddressSpace => libc::setrlimit(libc::RLIMIT_AS, value),
-                    Limit::Cpu => libc::setrlimit(libc::RLIMIT_CPU, value),
-                };
-                Step::Limit(*limit).check(result)?;
+            for (resource, value) in &self.limits {
+                let result = libc::setrlimit(number(*resource), value);
+                Step::Limit(*resource).check(result)?;
             }
             if let Some(nice) = self.nice {
                 Step::Nice.check(libc::setpriority(libc::PRIO_PROCESS, 0, nice))?;
@@ -321,6 +337,9 @@ impl Setup {
             if let Some(cwd) = &self.cwd {
                 Step::Directory.check(libc::chdir(cwd.as_ptr()))?;
             }
+            if self.no_new_privileges {
+                Step::Privileges.check(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))?;
+            }
             // After setuid, which clears it.
             Step::Parent.check(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL))?;
             if libc::getppid() != self.parent {
@@ -332,31 +351,53 @@ impl Setup {
     }
 }
 
-fn limits(limits: &Limits) -> Vec<(Limit, libc::rlimit)> {
-    let both = |value: u64| libc::rlimit {
-        rlim_cur: value,
-        rlim_max: value,
+/// The system's own number, setrlimit(2). Called between fork and exec.
+const fn number(resource: Resource) -> libc::__rlimit_resource_t {
+    match resource {
+        Resource::Nofile => libc::RLIMIT_NOFILE,
+        Resource::Nproc => libc::RLIMIT_NPROC,
+        Resource::Core => libc::RLIMIT_CORE,
+        Resource::AddressSpace => libc::RLIMIT_AS,
+        Resource::Cpu => libc::RLIMIT_CPU,
+        Resource::Data => libc::RLIMIT_DATA,
+        Resource::Stack => libc::RLIMIT_STACK,
+        Resource::Fsize => libc::RLIMIT_FSIZE,
+        Resource::Memlock => libc::RLIMIT_MEMLOCK,
+    }
+}
+
+fn limits(limits: &Limits) -> Vec<(Resource, libc::rlimit)> {
+    let hard_of = |resource| {
+        let mut own = libc::rlimit {
+            rlim_cur: 0,
+            rlim_max: libc::RLIM_INFINITY,
+        };
+        // SAFETY: the pointer is to a value on the stack.
+        unsafe { libc::getrlimit(number(resource), &mut own) };
+        own.rlim_max
     };
-    let mut all: Vec<_> = [
-        (Limit::Nofile, limits.nofile),
-        (Limit::Nproc, limits.nproc),
-        (Limit::Core, limits.core),
-        (Limit::AddressSpace, limits.address_space),
-        (Limit::Cpu, limits.cpu),
-    ]
-    .into_iter()
-    .filter_map(|(limit, value)| Some((limit, both(value?))))
-    .collect();
-    if limits.nofile.is_none()
+    let mut all: Vec<_> = limits
+        .0
+        .iter()
+        .map(|(&resource, limit)| {
+            let hard = limit.hard.unwrap_or_else(|| hard_of(resource));
+            let soft = limit.soft.unwrap_or(hard);
+            let value = libc::rlimit {
+                rlim_cur: soft,
+                rlim_max: hard,
+            };
+            (resource, value)
+        })
+        .collect();
+    if !limits.0.contains_key(&Resource::Nofile)
         && let Some(soft) = net::inherited_descriptor_limit()
-        && let Ok((_, hard)) =
-            nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE)
     {
+        let hard = hard_of(Resource::Nofile);
         let restored = libc::rlimit {
             rlim_cur: soft.min(hard),
             rlim_max: hard,
         };
-        all.push((Limit::Nofile, restored));
+        all.push((Resource::Nofile, restored));
     }
     all
 }
@@ -436,7 +477,9 @@ fn explain(spec: &Spec, program: &Path, error: &io::Error) -> SpawnError {
     match step {
         Step::Exec => explain_exec(spec, program, &cause, command),
         Step::Session => failed_to("begin a session".to_owned()),
-        Step::Limit(limit) => failed_to(describe_limit(limit, &spec.limits)),
+        Step::ControlGroup => failed_to("enter its control group".to_owned()),
+        Step::Limit(resource) => failed_to(describe_limit(resource, &spec.limits)),
+        Step::Privileges => failed_to("give up new privileges".to_owned()),
         Step::Nice => failed_to(format!("set nice {}", spec.nice.unwrap_or_default())),
         Step::Groups | Step::Group | Step::User => {
             let ids = spec.ids.as_ref();
@@ -480,18 +523,17 @@ fn explain_exec(spec: &Spec, program: &Path, cause: &io::Error, command: String)
     }
 }
 
-fn describe_limit(limit: Limit, limits: &Limits) -> String {
-    let (name, value) = match limit {
-        Limit::Nofile => ("nofile", limits.nofile),
-        Limit::Nproc => ("nproc", limits.nproc),
-        Limit::Core => ("core", limits.core),
-        Limit::AddressSpace => ("address_space", limits.address_space),
-        Limit::Cpu => ("cpu", limits.cpu),
+fn describe_limit(resource: Resource, limits: &Limits) -> String {
+    let name = resource.name();
+    let Some(limit) = limits.0.get(&resource) else {
+        return format!("restore limit {name}");
     };
-    match value {
-        Some(value) => format!("set limit {name} to {value} (only root may raise a hard limit)"),
-        None => format!("restore limit {name}"),
-    }
+    let value = match limit.hard.or(limit.soft) {
+        None => "max".to_owned(),
+        Some(Limit::UNLIMITED) => "unlimited".to_owned(),
+        Some(value) => value.to_string(),
+    };
+    format!("set limit {name} to {value} (only root may raise a hard limit)")
 }
 
 #[cfg(test)]
@@ -500,7 +542,8 @@ mod tests {
 
     #[test]
     fn a_step_travels_with_its_errno() {
-        for step in Step::ALL {
+        let limits = Resource::ALL.map(Step::Limit);
+        for step in Step::ALL.into_iter().chain(limits) {
             let code = libc::EPERM | step.number() << 16;
             let (back, cause) = Step::split(&io::Error::from_raw_os_error(code));
             assert_eq!(back, step);

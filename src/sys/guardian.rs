@@ -10,22 +10,25 @@
 //! shutdown ends in the same way, by the same code.
 //!
 //! It finds processes by their session and process group, and those that left both by this instance's marker in their environment
-//! ([`MARKER`]). It must hold nothing of the daemon's: no listener that would keep the port busy, no terminal, no folder.
+//! ([`MARKER`]), and all of those in their control groups where they have some. It must hold nothing of the daemon's: no listener that would keep the port busy, no terminal, no folder.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::fs;
 use std::io::{self, PipeWriter, Read, Write};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
-use std::process::{Child, Command, Stdio, exit};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio, exit};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 
+use super::cgroup::{Group, Groups};
 use super::process;
 use super::signal::kill_group;
 
@@ -47,7 +50,7 @@ const FORGET: u32 = 2;
 #[derive(Debug)]
 pub struct Guardian {
     pipe: PipeWriter,
-    process: Child,
+    pid: u32,
 }
 
 impl Guardian {
@@ -56,15 +59,16 @@ impl Guardian {
     ///
     /// # Errors
     /// Those of fork and exec.
-    pub fn start(token: &str) -> io::Result<Guardian> {
-        Guardian::start_from(Path::new("/proc/self/exe"), token)
+    pub fn start(token: &str, groups: Option<&Groups>) -> io::Result<Guardian> {
+        let groups = groups.map(Groups::folder);
+        Guardian::start_from(Path::new("/proc/self/exe"), token, groups)
     }
 
     /// The same from a given program, whose `main` begins with [`main`].
     ///
     /// # Errors
     /// Those of fork and exec.
-    pub fn start_from(program: &Path, token: &str) -> io::Result<Guardian> {
+    pub fn start_from(program: &Path, token: &str, groups: Option<&Path>) -> io::Result<Guardian> {
         let (input, pipe) = io::pipe()?;
         // A guardian that was stopped must not stop the daemon.
         fcntl(&pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
@@ -72,6 +76,8 @@ impl Guardian {
         command
             .arg0("gearpool")
             .args([ARGUMENT, token])
+            .arg(std::process::id().to_string())
+            .args(groups)
             .env_clear()
             .current_dir("/")
             .stdin(input)
@@ -82,12 +88,28 @@ impl Guardian {
             command.pre_exec(leave);
         }
         let process = command.spawn()?;
-        Ok(Guardian { pipe, process })
+        Ok(Guardian {
+            pipe,
+            pid: process.id(),
+        })
+    }
+
+    /// A guardian that the program before this one in this process has started, at the other end of its pipe.
+    pub fn adopt(pipe: OwnedFd, pid: u32) -> Guardian {
+        Guardian {
+            pipe: pipe.into(),
+            pid,
+        }
     }
 
     /// Its process id.
     pub fn pid(&self) -> u32 {
-        self.process.id()
+        self.pid
+    }
+
+    /// The number of the pipe's end.
+    pub fn descriptor(&self) -> RawFd {
+        self.pipe.as_raw_fd()
     }
 
     /// A worker was started, `pid` its session.
@@ -112,11 +134,17 @@ impl Guardian {
     /// # Errors
     /// Those of waitpid(2), and `TimedOut` when processes were left that could not be killed.
     pub fn finish(self) -> io::Result<()> {
-        let Guardian { pipe, mut process } = self;
+        let Guardian { pipe, pid } = self;
         drop(pipe);
-        match process.wait()?.success() {
-            true => Ok(()),
-            false => Err(io::Error::new(
+        let ended = loop {
+            match waitpid(Pid::from_raw(pid.cast_signed()), None) {
+                Err(Errno::EINTR) => {}
+                ended => break ended?,
+            }
+        };
+        match ended {
+            WaitStatus::Exited(_, 0) => Ok(()),
+            _ => Err(io::Error::new(
                 io::ErrorKind::TimedOut,
                 "some workers' processes could not be killed",
             )),
@@ -173,8 +201,18 @@ pub fn main() {
     // Started through a link, its name would be the link's.
     let _ = nix::sys::prctl::set_name(c"gearpool-guard");
     let marker = format!("{MARKER}={}", token.to_string_lossy());
+    let daemon = arguments.next().and_then(|pid| pid.to_str()?.parse().ok());
+    let groups = arguments.next().map(PathBuf::from);
     let sessions = listen(io::stdin().lock());
-    exit(match sweep(&sessions, marker.as_bytes()) {
+    let groups = || {
+        let known = groups.as_deref().zip(daemon);
+        known.map_or_else(Vec::new, |(folder, daemon)| Groups::left(folder, daemon))
+    };
+    let swept = sweep(&sessions, marker.as_bytes(), &groups);
+    for group in groups() {
+        group.remove();
+    }
+    exit(match swept {
         Swept::Clean => 0,
         Swept::Left => 1,
     });
@@ -204,12 +242,12 @@ enum Swept {
 }
 
 /// Kills until two readings of the table find nothing: one alone may have passed a number that a process forked into behind it.
-fn sweep(sessions: &BTreeSet<u32>, marker: &[u8]) -> Swept {
+fn sweep(sessions: &BTreeSet<u32>, marker: &[u8], groups: &dyn Fn() -> Vec<Group>) -> Swept {
     let begin = Instant::now();
     let mut pause = Duration::from_millis(2);
     let mut clean = 0;
     loop {
-        clean = match kill_all(sessions, marker) {
+        clean = match kill_all(sessions, marker, &groups()) {
             0 => clean + 1,
             _ => 0,
         };
@@ -225,13 +263,18 @@ fn sweep(sessions: &BTreeSet<u32>, marker: &[u8]) -> Swept {
 }
 
 /// One pass; how many processes it found.
-fn kill_all(sessions: &BTreeSet<u32>, marker: &[u8]) -> usize {
+fn kill_all(sessions: &BTreeSet<u32>, marker: &[u8], groups: &[Group]) -> usize {
     // A group's members die in one step, before one of them can fork.
     for &session in sessions {
         let _ = kill_group(session);
     }
     let own = std::process::id();
     let mut found = 0;
+    for group in groups {
+        found += group.processes().len();
+        // where the kernel cannot, what has hidden from the rest stays
+        let _ = group.kill();
+    }
     for process in process::all() {
         if process.ended || process.pid <= 1 || process.pid == own {
             continue;
@@ -248,13 +291,8 @@ fn kill_all(sessions: &BTreeSet<u32>, marker: &[u8]) -> usize {
     found
 }
 
-/// Whether the process was started with `marker` in its environment. Unreadable is no: then it is another user's.
 fn is_marked(pid: u32, marker: &[u8]) -> bool {
-    fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environment| {
-        environment
-            .split(|&byte| byte == 0)
-            .any(|entry| entry == marker)
-    })
+    process::has_in_environment(pid, &[marker])
 }
 
 #[cfg(test)]

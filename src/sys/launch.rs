@@ -15,6 +15,7 @@
 //! The child writes to the daemon's memory whatever it writes to memory, on a stack of its own. All signals are blocked meanwhile, so
 //! that no handler of the daemon runs in it.
 
+use std::collections::BTreeSet;
 use std::ffi::{CStr, CString, OsString};
 use std::fs::File;
 use std::io;
@@ -26,7 +27,7 @@ use std::path::Path;
 use std::process::ExitStatus;
 use std::ptr;
 use std::sync::atomic::{AtomicI32, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use libc::{c_char, c_int, c_void};
 use tokio::io::Interest;
@@ -251,11 +252,41 @@ fn execute(orders: &Orders<'_>) -> io::Error {
     }
 }
 
+/// The children that somebody here waits for, whom `orphans` must not reap.
+static AWAITED: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
+
+/// One of them, for as long as this is there.
+#[derive(Debug)]
+struct Awaited(u32);
+
+impl Awaited {
+    fn new(pid: u32) -> Awaited {
+        awaited().insert(pid);
+        Awaited(pid)
+    }
+}
+
+impl Drop for Awaited {
+    fn drop(&mut self) {
+        awaited().remove(&self.0);
+    }
+}
+
+fn awaited() -> MutexGuard<'static, BTreeSet<u32>> {
+    AWAITED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether a child was started by [`spawn`](super::child::spawn), here or by the program before this one in this process, and its end has not been told yet.
+pub fn is_awaited(pid: u32) -> bool {
+    awaited().contains(&pid)
+}
+
 /// The end of a process, to be waited for. One that is dropped before is reaped when the daemon ends.
 #[derive(Debug)]
 pub struct Exit {
     pid: libc::pid_t,
     told_by: ToldBy,
+    awaited: Option<Awaited>,
 }
 
 /// How one learns that it has ended.
@@ -277,7 +308,24 @@ impl Exit {
             }
             None => ToldBy::Signal(signal(SignalKind::child())?),
         };
-        Ok(Exit { pid, told_by })
+        Ok(Exit {
+            pid,
+            told_by,
+            awaited: Some(Awaited::new(pid.cast_unsigned())),
+        })
+    }
+
+    /// The end of a child that the program before this one in this process has started, and not reaped.
+    ///
+    /// # Errors
+    /// Those of the runtime, which is out of descriptors.
+    pub fn inherited(pid: u32) -> io::Result<Exit> {
+        let pid = pid.cast_signed();
+        // SAFETY: a system call on numbers
+        let opened = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+        let pidfd = c_int::try_from(opened).ok().filter(|&it| it >= 0);
+        // SAFETY: it is new, and nobody else's
+        Exit::of(pid, pidfd.map(|it| unsafe { OwnedFd::from_raw_fd(it) }))
     }
 
     /// The process's id.
@@ -292,6 +340,8 @@ impl Exit {
     pub async fn wait(&mut self) -> io::Result<ExitStatus> {
         loop {
             if let Some(status) = reap(self.pid, libc::WNOHANG)? {
+                // from now on its number may be another's
+                self.awaited = None;
                 return Ok(status);
             }
             match &mut self.told_by {

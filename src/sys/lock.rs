@@ -4,6 +4,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
+use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -16,7 +17,7 @@ use super::reason;
 pub struct StateFolder {
     path: PathBuf,
     is_temporary: bool,
-    _lock: File,
+    lock: File,
 }
 
 /// Why the state folder cannot be used.
@@ -90,7 +91,7 @@ impl StateFolder {
         Ok(StateFolder {
             path: path.to_owned(),
             is_temporary: false,
-            _lock: file,
+            lock: file,
         })
     }
 
@@ -108,6 +109,25 @@ impl StateFolder {
         let mut folder = StateFolder::lock(&path)?;
         folder.is_temporary = true;
         Ok(folder)
+    }
+
+    /// The folder that the program before this one in this process has locked, by its open lock.
+    pub fn adopt(path: PathBuf, lock: OwnedFd, is_temporary: bool) -> StateFolder {
+        StateFolder {
+            path,
+            is_temporary,
+            lock: lock.into(),
+        }
+    }
+
+    /// The number of the lock's descriptor.
+    pub fn descriptor(&self) -> RawFd {
+        self.lock.as_raw_fd()
+    }
+
+    /// Whether it goes with the value.
+    pub fn is_temporary(&self) -> bool {
+        self.is_temporary
     }
 
     /// The folder.

@@ -71,8 +71,14 @@ pub fn set_descriptor_limit(limit: u64) -> io::Result<u64> {
 
 /// The soft limit of open descriptors from before the daemon changed its own. Workers get this one: a program that uses select(2)
 /// breaks on descriptors past 1023, and others loop over all there might be.
-pub(super) fn inherited_descriptor_limit() -> Option<u64> {
+pub fn inherited_descriptor_limit() -> Option<u64> {
     INHERITED.get().copied()
+}
+
+/// The soft limit from before is this one: the program before this one in this process has changed it already.
+pub fn remember_descriptor_limit(limit: u64) {
+    // before anybody has asked for it
+    let _ = INHERITED.set(limit);
 }
 
 /// How many descriptors this process has open.

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::memory::{kilobytes, limited_groups, number};
+use super::process;
 
 /// How the machine is; `None` for what the system does not tell.
 #[derive(Clone, Copy, Debug)]
@@ -80,6 +81,19 @@ pub fn resident(pid: u32) -> Option<u64> {
     Some(pages * u64::try_from(page).ok()?)
 }
 
+/// The same with memory that it shares with others counted in part, proc_pid_smaps(5). Takes a millisecond for a large process.
+pub fn proportional(pid: u32) -> Option<u64> {
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+    kilobytes(&rollup, "Pss:")
+}
+
+/// How many processes the kernel has killed for want of memory, the machine's or a control group's, since the machine's start.
+pub fn oom_kills() -> u64 {
+    let stat = process::read("/proc/vmstat").unwrap_or_default();
+    let line = stat.lines().find_map(|line| line.strip_prefix("oom_kill "));
+    line.and_then(|kills| kills.parse().ok()).unwrap_or(0)
+}
+
 /// A control group's limit, and what of it could not be had by dropping caches.
 fn limits(group: &Path) -> Option<(u64, u64)> {
     let limit = number(&group.join("memory.max"))?;
@@ -125,5 +139,6 @@ mod tests {
         assert!(pressure.available.unwrap() <= pressure.total.unwrap());
         assert!(pressure.cpu.is_some() || pressure.load_per_core.is_some());
         assert!(resident(std::process::id()).unwrap() > 100 << 10);
+        assert!(proportional(std::process::id()).unwrap() > 100 << 10);
     }
 }

@@ -14,7 +14,20 @@ use crate::config::Signal;
 /// # Errors
 /// EPERM, when every process of the group runs as another user.
 pub fn signal_group(pid: u32, signal: Signal) -> io::Result<()> {
-    let number = match signal {
+    let group = match i32::try_from(pid) {
+        // Group 0 is the caller's own and 1 is every process there is: neither was ever spawned.
+        Ok(pid) if pid > 1 => Pid::from_raw(pid),
+        _ => return Err(io::ErrorKind::InvalidInput.into()),
+    };
+    match signal::killpg(group, number(signal)) {
+        Ok(()) | Err(Errno::ESRCH) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// The system's own.
+pub(super) fn number(signal: Signal) -> Number {
+    match signal {
         Signal::Hup => Number::SIGHUP,
         Signal::Int => Number::SIGINT,
         Signal::Quit => Number::SIGQUIT,
@@ -22,15 +35,6 @@ pub fn signal_group(pid: u32, signal: Signal) -> io::Result<()> {
         Signal::Usr1 => Number::SIGUSR1,
         Signal::Usr2 => Number::SIGUSR2,
         Signal::Kill => Number::SIGKILL,
-    };
-    let group = match i32::try_from(pid) {
-        // Group 0 is the caller's own and 1 is every process there is: neither was ever spawned.
-        Ok(pid) if pid > 1 => Pid::from_raw(pid),
-        _ => return Err(io::ErrorKind::InvalidInput.into()),
-    };
-    match signal::killpg(group, number) {
-        Ok(()) | Err(Errno::ESRCH) => Ok(()),
-        Err(errno) => Err(errno.into()),
     }
 }
 
@@ -49,6 +53,30 @@ pub fn kill(pid: u32) {
         // the only other answer than "gone" would be that it changed its user, and then nothing can be done
         let _ = signal::kill(Pid::from_raw(pid), Number::SIGKILL);
     }
+}
+
+/// Has the signals that the daemon listens to wait, in this thread and in those that it starts from now on: whatever is between two
+/// programs must not be ended by one.
+pub fn hold() {
+    // the only error is a set that makes no sense
+    let _ = heard().thread_block();
+}
+
+/// Takes them again, in this thread alone, and with them those that have waited.
+pub fn release() {
+    let _ = heard().thread_unblock();
+}
+
+fn heard() -> signal::SigSet {
+    [
+        Number::SIGHUP,
+        Number::SIGINT,
+        Number::SIGTERM,
+        Number::SIGUSR1,
+        Number::SIGUSR2,
+    ]
+    .into_iter()
+    .collect()
 }
 
 /// A signal's name, `SIGKILL`; its number where it has none, as the real-time signals.

@@ -79,6 +79,27 @@ fn a_command_that_never_registers_is_killed_and_told_of() {
 }
 
 #[test]
+fn one_that_is_deaf_besides_is_not_waited_for() {
+    let daemon = Daemon::start(
+        r#"
+f:
+  cmd: "trap '' TERM; echo deaf; while :; do sleep 1000; done"
+  shell: true
+  start_timeout: 300ms
+  stop_timeout: 1h
+"#,
+    );
+    until("another to be started", || {
+        daemon.log().matches("started, pid").count() == 2
+    });
+    let pool = daemon.pool("f").pool;
+    assert_eq!(
+        pool.last_exit.as_deref(),
+        Some("did not register within 0.3 s")
+    );
+}
+
+#[test]
 fn a_worker_that_dies_at_once_is_started_with_growing_delays() {
     let daemon = Daemon::start(
         r#"

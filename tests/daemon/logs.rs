@@ -306,6 +306,10 @@ fn a_log_folder_that_is_removed_is_made_again() {
     let daemon = Daemon::start("f: {cmd: php worker.php}\n");
     daemon.ready("f", 1);
     daemon.result("f", "say one");
+    // the result may be there before the line is
+    until("the first line", || {
+        daemon.home.read("state/logs/f/1.log") == "one\n"
+    });
     fs::remove_dir_all(daemon.home.path("state/logs")).unwrap();
     let handle = queue(&daemon, "f", &["say two".to_owned()]).remove(0);
     until("the next line", || {

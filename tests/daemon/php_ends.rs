@@ -1,6 +1,8 @@
 //! PHP code that ends its process within a job. The extension then says WORK_EXCEPTION "Unable to add worker function" and closes: nobody
 //! is left waiting, and no other job is lost.
 
+use gearpool::jobs::view::JobList;
+
 use crate::support::{Daemon, Home, until};
 
 const WORKER: &str = r#"<?php
@@ -88,5 +90,33 @@ fn the_jobs_behind_one_in_the_background_are_done() {
             true => assert_eq!(times, 1, "{workload} in {notes:?}"),
             false => assert!((1..=3).contains(&times), "{workload} in {notes:?}"),
         }
+    }
+}
+
+#[test]
+fn one_that_nobody_waits_for_is_tried_again_and_set_aside_with_what_php_said() {
+    let home = Home::new("f: {cmd: php ends.php, min: 2, max: 2, retries: 1, retry_delay: 50ms}\n");
+    home.write("ends.php", WORKER);
+    let daemon = Daemon::start_in(home, &[]);
+    daemon.ready("f", 2);
+    daemon.queue("f", &["throw".to_owned()]);
+    let mut handle = String::new();
+    until("it to be set aside with its process's end", || {
+        let failed = daemon.run(&["jobs", "failed", "--json"]);
+        let failed: JobList = serde_json::from_str(&failed.out).unwrap();
+        let job = failed.jobs.into_iter().next();
+        job.is_some_and(|job| {
+            handle = job.handle;
+            job.exit.is_some()
+        })
+    });
+    assert_eq!(daemon.home.notes(), ["throw", "throw"]);
+    let shown = daemon.run(&["jobs", "show", &handle]).out;
+    for part in [
+        "it failed twice, the last time with: ",
+        "ended with exit 255",
+        "nobody catches this",
+    ] {
+        assert!(shown.contains(part), "no {part} in\n{shown}");
     }
 }

@@ -170,3 +170,35 @@ fn logs_follow_every_worker_with_its_slot() {
     assert_eq!(one, daemon.home.read("state/logs/fetchURL/1.log"));
     assert_eq!(one.lines().count(), 2);
 }
+
+#[test]
+fn a_pool_is_explained_in_sentences_and_in_json() {
+    let daemon = Daemon::start("fetchURL: {cmd: php worker.php, min: 1, max: 4}\n");
+    daemon.ready("fetchURL", 1);
+    let before = daemon.run(&["explain", "fetchURL"]);
+    let says = "fetchURL should have 1 of 1..4 processes: at min.\nIt has 1 running, 0 starting and 0 draining; 0 jobs wait.\nNo job has ended yet";
+    assert!(before.out.starts_with(says), "{before:?}");
+
+    let jobs: Vec<_> = (0..40).map(|job| format!("note {job};sleep 50")).collect();
+    daemon.queue("fetchURL", &jobs);
+    until("the jobs to be done", || {
+        daemon.home.notes().len() == jobs.len()
+    });
+    until("their wait and what was decided to be told", || {
+        let told = daemon.run(&["explain", "fetchURL"]).out;
+        told.contains("\nOf the last 40 jobs of fetchURL, half waited less than ")
+            && told.contains("\nLately:\n")
+            && told.contains("  1 → ")
+    });
+    let json = daemon.run(&["explain", "fetchURL", "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&json.out).unwrap();
+    assert_eq!(json["name"], "fetchURL");
+    assert!(json["scale"]["service"].as_f64().unwrap() >= 0.05, "{json}");
+
+    let refused = daemon.run(&["explain", "fetchUrl"]);
+    assert_eq!(refused.code, 1);
+    assert_eq!(
+        refused.err,
+        "gearpool: there is no pool \"fetchUrl\"; did you mean \"fetchURL\"?\n"
+    );
+}

@@ -8,6 +8,7 @@
 //     note TEXT     appends a line to the file `notes`
 //     sleep MS      takes time
 //     until FILE    waits until there is such a file
+//     grow MIB      takes so much memory, and keeps it
 //     show NAME     adds an environment variable to the result
 //     die FILE      kills its own process with KILL, unless there is such a file, which it makes first
 // The result is the process id, and what `show` showed. With CHILDREN, so many children are forked, each with a connection.
@@ -68,6 +69,9 @@ function steps(GearmanJob $job): string
                 break;
             case "show":
                 $result .= " " . getenv($what);
+                break;
+            case "grow":
+                $GLOBALS["kept"][] = str_repeat("x", (int) $what << 20);
                 break;
             case "die":
                 if (!file_exists($what)) {

@@ -50,6 +50,8 @@ pub(crate) enum Happening {
     Operator,
     /// The operator cancels a job.
     Cancel,
+    /// Another daemon goes on where this one stopped.
+    Upgrade,
     /// The operator holds the queue of a function, or lets it go.
     Hold,
     /// Orders that reach the manager together.
@@ -94,6 +96,7 @@ pub(crate) struct World {
     pub(crate) now: Time,
     line: BTreeMap<(Time, u64), Happening>,
     number: u64,
+    options: Options,
     pub(crate) server: JobServer,
     pub(crate) streams: BTreeMap<ConnId, Stream>,
     pub(crate) ledger: Ledger,
@@ -114,6 +117,7 @@ pub(crate) struct World {
     /// Some jobs kill whatever process they are given to.
     pub(crate) is_poisoned: bool,
     pub(crate) steps: u64,
+    pub(crate) upgrades: u64,
 }
 
 impl World {
@@ -127,7 +131,8 @@ impl World {
         };
         World {
             ledger: Ledger::new(options.job_retries),
-            server: JobServer::new(options),
+            server: JobServer::new(options.clone()),
+            options,
             manager: Manager::new(random.next()),
             random,
             cancels: Random::new(!seed),
@@ -154,6 +159,7 @@ impl World {
             is_wild: matches!(seed % 5, 0 | 2),
             is_poisoned: seed % 7 == 3,
             steps: 0,
+            upgrades: 0,
         }
     }
 
@@ -210,6 +216,18 @@ impl World {
         self.now = self.now.max(until);
     }
 
+    /// Both machines are written, and read by those that take their places.
+    fn upgrade(&mut self) {
+        trace!(self, "upgrade");
+        let both = (self.server.state(), &self.manager.supervisor);
+        let state = rmp_serde::to_vec_named(&both).expect("it is written");
+        let (server, supervisor) = rmp_serde::from_slice(&state).expect("it is read");
+        self.server = JobServer::restore(server, self.options.clone());
+        self.manager.supervisor = supervisor;
+        self.server.assert_invariants();
+        self.upgrades += 1;
+    }
+
     fn happen(&mut self, happening: Happening) {
         match happening {
             Happening::Up(conn, bytes) => self.server_reads(conn, &bytes),
@@ -228,6 +246,7 @@ impl World {
             Happening::Client(client, deed) => self.client_does(client, deed),
             Happening::Operator => self.operate(),
             Happening::Cancel => self.cancel(),
+            Happening::Upgrade => self.upgrade(),
             Happening::Hold => self.hold(),
             Happening::Orders(orders) => {
                 for order in orders {

@@ -145,10 +145,13 @@ impl Daemon {
 
     /// Starts one with a command made from [`Home::serve`].
     pub(crate) fn start_as(home: Home, mut command: Command) -> Daemon {
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(File::create(home.path("daemon.log")).unwrap());
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        Daemon::start_with(home, command)
+    }
+
+    /// The same with the standard input and output that the command has.
+    pub(crate) fn start_with(home: Home, mut command: Command) -> Daemon {
+        command.stderr(File::create(home.path("daemon.log")).unwrap());
         let child = command.spawn().unwrap();
         let mut daemon = Daemon {
             home,

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use gearpool::jobs::{ConnId, JobServer, Newcomers, Options, Peer, Reach};
+use gearpool::jobs::{ConnId, JobServer, Newcomers, Options, Peer, Policy, Reach};
 use gearpool::proto::admin::Admin;
 use gearpool::proto::{Decoded, Frame, FrameError, Grab, Kind, Mode, Request, Response, decode};
 use gearpool::time::Time;
@@ -158,6 +158,14 @@ impl World {
             epoch: 1_000_000_000,
             ..Options::default()
         });
+        if bit(6) {
+            let policy = Policy {
+                attempts: 2,
+                retries: 1,
+                ..Policy::default()
+            };
+            server.govern([("f", policy)].into_iter());
+        }
         let mut connect = || Conn {
             id: server.connect(Time::ZERO, Peer::default()),
             buffer: Vec::new(),
@@ -187,6 +195,7 @@ impl World {
                 let sent = bytes.take(count);
                 self.send(at, sent);
             }
+            8 => self.order(at, bytes.next()),
             7 => {
                 let line = self.line(bytes);
                 self.send(at, &line);
@@ -196,6 +205,25 @@ impl World {
                 self.send(at, &packet);
             }
         }
+    }
+
+    /// What an operator, or the owner of the processes, does.
+    fn order(&mut self, at: usize, what: u8) {
+        let (id, which) = (self.conns[at].id, usize::from(what >> 3));
+        let function: &[u8] = [b"f", b"g"][which % 2];
+        match what & 7 {
+            0 | 1 => drop(self.server.pause(function)),
+            2 | 3 => drop(self.server.resume(self.now, function)),
+            4 => {
+                self.server.trace(id);
+                self.server.limit(id, Some(Duration::from_millis(500)));
+            }
+            5 | 6 => drop(self.server.retry(self.now, &self.handle(which))),
+            _ => drop(self.server.discard(&self.handle(which))),
+        }
+        let list = self.server.job_list(self.now, None, usize::MAX);
+        assert_eq!(list.jobs.len() as u64, list.total, "all are listed");
+        self.hear();
     }
 
     fn reconnect(&mut self, at: usize) {
@@ -370,6 +398,10 @@ impl World {
 
     /// Those who wait stay, everybody else goes, and one worker does what is left: then nobody waits any more.
     fn settle(&mut self) {
+        for function in [b"f", b"g"] {
+            self.server.resume(self.now, function);
+            self.hear();
+        }
         for at in 0..CONNS {
             if self.conns[at].waits.is_empty() {
                 self.reconnect(at);

@@ -89,6 +89,13 @@ pub(super) fn translate(ini: &Sections, folder: &Path, list: List<'_>) -> Transl
         if let Some(user) = word("user") {
             pool.set("user", user);
         }
+        if word("auto_update").is_some_and(is_true) {
+            let globs = dirs.iter().map(|dir| dir.join("*.php"));
+            let globs: Vec<_> = globs
+                .map(|glob| glob.to_string_lossy().into_owned())
+                .collect();
+            pool.set("watch", json!(globs));
+        }
     };
 
     let every = number("count").unwrap_or(0);
@@ -124,9 +131,18 @@ pub(super) fn translate(ini: &Sections, folder: &Path, list: List<'_>) -> Transl
             for (key, value) in function.section.into_iter().flatten() {
                 match key.as_str() {
                     "count" | "dedicated_count" | "dedicated_only" => {}
-                    "timeout" => pool.note(format!(
-                        "timeout={value}: the worker registers its function with this limit, see {WORKER} --timeout"
-                    )),
+                    "timeout" => match unquoted(value).parse::<u32>() {
+                        Ok(0) => {}
+                        Ok(seconds) => {
+                            pool.set("timeout", format!("{seconds}s"));
+                            if for_all > 0 {
+                                pool.note(format!(
+                                    "timeout={value} is a limit of these processes; those of \"all\" do the function too, see {WORKER} --timeout"
+                                ));
+                            }
+                        }
+                        Err(_) => pool.note(format!("timeout is no number: {value}")),
+                    },
                     other => pool.note(format!("{other}={value} has no equivalent")),
                 }
             }
@@ -142,8 +158,7 @@ pub(super) fn translate(ini: &Sections, folder: &Path, list: List<'_>) -> Transl
     for (key, value) in main {
         match key.as_str() {
             "worker_dir" | "include" | "exclude" | "count" | "dedicated_count" | "prefix" | "user"
-            | "max_worker_lifetime" | "max_runs_per_worker" => {}
-            "auto_update" if !is_true(unquoted(value)) => {}
+            | "max_worker_lifetime" | "max_runs_per_worker" | "auto_update" => {}
             "host" => all.notes.push(format!(
                 "host={value} is left out: the workers connect to gearpool; the clients have to, too"
             )),

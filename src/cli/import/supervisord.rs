@@ -87,7 +87,8 @@ fn program(name: &str, keys: &Section, folder: &Path, notes: &mut Vec<String>) -
     // what it is unless the file says so: one that ends with status 0 stays down
     let mut restart = Some("on-failure");
     for (key, value) in keys {
-        let value = expand(value.trim());
+        // a dollar is itself there, and begins a variable here
+        let value = expand(&value.trim().replace('$', "$$"));
         match key.as_str() {
             "command" => {}
             "numprocs" => match value.parse::<u32>() {
@@ -101,12 +102,7 @@ fn program(name: &str, keys: &Section, folder: &Path, notes: &mut Vec<String>) -
             "umask" => pool.set("umask", value),
             "user" => pool.set("user", value),
             "environment" => match environment(&value) {
-                Some(variables) => {
-                    if variables.values().any(|value| value.contains("${")) {
-                        pool.note("environment: ${NAME} is filled in within a command only; a process has the daemon's own variables anyway");
-                    }
-                    pool.set("env", json!(variables));
-                }
+                Some(variables) => pool.set("env", json!(variables)),
                 None => pool.note(format!("environment cannot be read: {value}")),
             },
             "autostart" if is_false(&value) => {
@@ -132,6 +128,7 @@ fn program(name: &str, keys: &Section, folder: &Path, notes: &mut Vec<String>) -
             "stopasgroup" | "killasgroup" => {}
             "priority" => pool.note("priority: the order of starting has no meaning for workers of a queue"),
             "stdout_logfile" if value.eq_ignore_ascii_case("AUTO") => {}
+            "stdout_logfile" if is_log_file(&value) => log(&mut pool, "file", json!(device(&value))),
             "stdout_logfile" => pool.note(format!(
                 "stdout_logfile={value}: the output is in <log_dir>/{name}/<slot>.log, and shown by `gearpool logs {name}`"
             )),
@@ -144,8 +141,14 @@ fn program(name: &str, keys: &Section, folder: &Path, notes: &mut Vec<String>) -
                 Err(_) => pool.note(format!("stdout_logfile_backups is no number: {value}")),
             },
             "redirect_stderr" if is_true(&value) => {}
-            "redirect_stderr" | "stderr_logfile" => {
-                pool.note("stderr goes into the same log as stdout, in the order in which it was written")
+            "redirect_stderr" => log_apart(&mut pool, "separate"),
+            "stderr_logfile" if is_log_file(&value) => log_apart(&mut pool, device(&value)),
+            "stderr_logfile" if value.eq_ignore_ascii_case("AUTO") => log_apart(&mut pool, "separate"),
+            "stderr_logfile" => {
+                log_apart(&mut pool, "separate");
+                pool.note(format!(
+                    "stderr_logfile={value}: it is beside the log of stdout, with .err.log at its end"
+                ));
             }
             other => pool.note(format!("{other}={value} has no equivalent")),
         }
@@ -160,6 +163,28 @@ fn program(name: &str, keys: &Section, folder: &Path, notes: &mut Vec<String>) -
 fn log(pool: &mut Pool, key: &str, value: Value) {
     let log = pool.keys.entry("log").or_insert_with(|| json!({}));
     log[key] = value;
+}
+
+/// Where stderr goes; what names a file is worth more than what names none.
+fn log_apart(pool: &mut Pool, place: &str) {
+    let named = pool.keys.get("log").and_then(|log| log.get("stderr"));
+    if place != "separate" || named.is_none() {
+        log(pool, "stderr", json!(place));
+    }
+}
+
+/// Whether it is a file of each process, or a device that all may share.
+fn is_log_file(value: &str) -> bool {
+    value.starts_with("/dev/") || (value.contains("{slot}") && value.contains('/'))
+}
+
+/// supervisord's file for its own standard output is a device of another name.
+fn device(value: &str) -> &str {
+    match value {
+        "/dev/fd/1" => "/dev/stdout",
+        "/dev/fd/2" => "/dev/stderr",
+        other => other,
+    }
 }
 
 /// As one line where nothing in it needs quotes, else as a list of words.

@@ -79,6 +79,7 @@ fn words(what: &What) -> String {
             (None, None) => "exit".to_owned(),
         },
         What::Begin { job } => format!("begin {}", printable(job)),
+        What::Overdue { job } => format!("overdue {}", printable(job)),
         What::End { job, outcome } => {
             let outcome = outcome.map(|it| format!(" {}", it.word()));
             format!("end {}{}", printable(job), outcome.unwrap_or_default())
@@ -107,7 +108,7 @@ fn ranges(events: &[Event], job: &str, has_job: &mut bool) -> Vec<Range> {
         let ends = match &event.what {
             What::End { job: ended, .. } => ended == job,
             What::Start { .. } | What::Exit(_) => true,
-            What::Begin { .. } | What::Stop { .. } => false,
+            What::Begin { .. } | What::Overdue { .. } | What::Stop { .. } => false,
         };
         if begins {
             from = from.or(Some(event.at));

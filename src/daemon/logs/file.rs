@@ -8,16 +8,17 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use memchr::{memchr, memrchr};
+use serde::{Deserialize, Serialize};
 
 use super::gzip::Gzip;
 use super::health::Health;
-use super::index::{Index, What};
+use super::index::{Index, IndexState, What};
 use super::names;
 use crate::config::Log;
 use crate::sys::siphon::Siphon;
 
 /// Where a stream is written.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Place {
     pub(super) path: PathBuf,
     /// Where `gearpool logs` looks for it, when that is another place: a symbolic link is kept there.
@@ -59,7 +60,80 @@ struct Open {
     is_file: bool,
 }
 
+/// What is known of a file besides what is in it, for another program to go on.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct FileState {
+    /// The one that was open.
+    id: Option<(u64, u64)>,
+    trouble: bool,
+    stuck: bool,
+    index: IndexState,
+}
+
 impl SlotFile {
+    /// Goes on where another program stopped, in the middle of a line perhaps.
+    pub(super) fn resume(place: Place, config: Log, shared: Shared, state: FileState) -> SlotFile {
+        let FileState {
+            id,
+            trouble,
+            stuck,
+            index,
+        } = state;
+        if config.compress {
+            shared.gzip.compress(&place.path);
+        }
+        if trouble {
+            shared.health.fails_still();
+        }
+        let mut file = SlotFile {
+            index: Index::resumed(names::index(&place.path), index),
+            place,
+            config,
+            shared,
+            file: None,
+            size: 0,
+            at_line_start: true,
+            trouble,
+            stuck,
+        };
+        if let Err(error) = file.reopen(id) {
+            file.fail(&error, 0);
+        }
+        file
+    }
+
+    /// Where it stands.
+    pub(super) fn state(&self) -> FileState {
+        let SlotFile {
+            place: _,
+            config: _,
+            shared: _,
+            file,
+            index,
+            // seen when it is opened
+            size: _,
+            at_line_start: _,
+            trouble,
+            stuck,
+        } = self;
+        FileState {
+            id: file.as_ref().map(|open| open.id),
+            trouble: *trouble,
+            stuck: *stuck,
+            index: index.state(),
+        }
+    }
+
+    /// Where it is.
+    pub(super) fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// What becomes of it.
+    pub(super) fn config(&self) -> &Log {
+        &self.config
+    }
+
     /// Opens the file, or creates it, to go on at its end. A line that the process before left unfinished is ended first.
     pub(super) fn open(place: Place, config: Log, shared: Shared) -> SlotFile {
         if config.compress {
@@ -77,7 +151,7 @@ impl SlotFile {
             trouble: false,
             stuck: false,
         };
-        if let Err(error) = file.reopen() {
+        if let Err(error) = file.reopen(None) {
             file.fail(&error, 0);
         }
         if !file.at_line_start {
@@ -121,8 +195,8 @@ impl SlotFile {
         self.index.note(self.size, time, what);
     }
 
-    /// Writes in one piece what fits, and begins a new file at a line end otherwise. Only a line that is longer than a file may be makes
-    /// a file longer.
+    /// Writes in one piece what fits, and begins a new file at a line end otherwise. A line whose beginning has been written is finished
+    /// first, which may make the file longer.
     pub(super) fn append(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             let room = self.config.max_size.saturating_sub(self.size);
@@ -213,7 +287,7 @@ impl SlotFile {
 
     fn try_put(&mut self, bytes: &[u8], written: &mut usize) -> io::Result<()> {
         if self.file.is_none() {
-            self.reopen()?;
+            self.reopen(None)?;
         }
         let Some(Open { file, .. }) = &mut self.file else {
             return Err(io::ErrorKind::NotFound.into());
@@ -258,7 +332,8 @@ impl SlotFile {
         self.index.close();
     }
 
-    fn reopen(&mut self) -> io::Result<()> {
+    /// Opens the file. The index has said of the one with this `id` already what is true.
+    fn reopen(&mut self, id: Option<(u64, u64)>) -> io::Result<()> {
         let path = &self.place.path;
         make_folder(path)?;
         if self.place.link.is_none() && fs::symlink_metadata(path).is_ok_and(|it| it.is_symlink()) {
@@ -292,8 +367,10 @@ impl SlotFile {
             id: id_of(&metadata),
             is_file,
         });
-        if is_file {
-            self.index.open(self.size);
+        match id == Some(id_of(&metadata)) {
+            _ if !is_file => {}
+            true => self.index.go_on(),
+            false => self.index.open(self.size),
         }
         if let Some(link) = &self.place.link {
             lead(link, is_file.then_some(path))?;
@@ -333,7 +410,7 @@ impl SlotFile {
             self.shared.gzip.compress(log);
         }
         self.file = None;
-        self.reopen()
+        self.reopen(None)
     }
 }
 

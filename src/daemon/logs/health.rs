@@ -21,6 +21,11 @@ impl Health {
         }
     }
 
+    /// A file could not be written before, which has been told.
+    pub(super) fn fails_still(&self) {
+        self.troubled.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// A file can be written again, or is not wanted any more.
     pub(super) fn recovers(&self) {
         if self.troubled.fetch_sub(1, Ordering::Relaxed) == 1 {

@@ -11,11 +11,11 @@
 //! {"at":110,"time":"2026-03-01T12:00:09.020Z","event":"exit","signal":"SIGTERM"}
 //! ```
 //!
-//! A job that wrote nothing is not in it. What happened is written with the next output, or at the process's end. It is rotated with
+//! An `overdue` says that a job has run past its limit. A job that wrote nothing is not in it. What happened is written with the next output, or at the process's end. It is rotated with
 //! the log, and a new one begins with what is still true, marked as `continued`; a `start` ends every job before it.
 
 use std::fs::{File, OpenOptions};
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 use std::time::SystemTime;
@@ -60,6 +60,11 @@ pub enum What {
         /// The job's handle.
         job: String,
     },
+    /// It has had a job for longer than it may, and is killed for that.
+    Overdue {
+        /// The job's handle.
+        job: String,
+    },
     /// It has a job no longer.
     End {
         /// The job's handle.
@@ -93,16 +98,49 @@ pub(super) struct Index {
     pid: Option<u32>,
     /// Its jobs, the latest last.
     jobs: Vec<String>,
+    /// The one of them that it is killed for.
+    overdue: Option<String>,
+}
+
+/// What an index knows of what is in its file, for another program to go on.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct IndexState {
+    is_torn: bool,
+    pid: Option<u32>,
+    jobs: Vec<String>,
+    overdue: Option<String>,
 }
 
 impl Index {
     pub(super) fn new(path: PathBuf) -> Index {
+        Index::resumed(path, IndexState::default())
+    }
+
+    /// One that goes on where another stopped.
+    pub(super) fn resumed(path: PathBuf, state: IndexState) -> Index {
+        let IndexState {
+            is_torn,
+            pid,
+            jobs,
+            overdue,
+        } = state;
         Index {
             path,
             file: None,
-            is_torn: false,
-            pid: None,
-            jobs: Vec::new(),
+            is_torn,
+            pid,
+            jobs,
+            overdue,
+        }
+    }
+
+    /// Where it stands.
+    pub(super) fn state(&self) -> IndexState {
+        IndexState {
+            is_torn: self.is_torn,
+            pid: self.pid,
+            jobs: self.jobs.clone(),
+            overdue: self.overdue.clone(),
         }
     }
 
@@ -111,14 +149,22 @@ impl Index {
         self.jobs.last().map(String::as_str)
     }
 
-    /// Goes on in the file beside a log that now has `size` bytes. An index of what is no longer there is emptied.
-    pub(super) fn open(&mut self, size: u64) {
-        let opened = OpenOptions::new()
+    /// Goes on in the file in which it says already what is true.
+    pub(super) fn go_on(&mut self) {
+        self.file = self.open_file().ok();
+    }
+
+    fn open_file(&self) -> io::Result<File> {
+        OpenOptions::new()
             .append(true)
             .create(true)
             .mode(0o640)
-            .open(&self.path);
-        let emptied = opened.and_then(|file| {
+            .open(&self.path)
+    }
+
+    /// Goes on in the file beside a log that now has `size` bytes. An index of what is no longer there is emptied.
+    pub(super) fn open(&mut self, size: u64) {
+        let emptied = self.open_file().and_then(|file| {
             if size == 0 {
                 file.set_len(0)?;
             }
@@ -144,9 +190,19 @@ impl Index {
             What::Begin { job } => self.jobs.push(job.clone()),
             What::End { job, .. } => self.jobs.retain(|other| other != job),
             What::Exit(_) => {
+                // the job server has seen its connection close later than this
+                for job in self.jobs.clone() {
+                    let outcome = match self.overdue.as_ref() == Some(&job) {
+                        true => Outcome::Timeout,
+                        false => Outcome::Lost,
+                    };
+                    let outcome = Some(outcome);
+                    self.note(at, time, What::End { job, outcome });
+                }
                 self.pid = None;
-                self.jobs.clear();
+                self.overdue = None;
             }
+            What::Overdue { job } => self.overdue = Some(job.clone()),
             What::Stop { .. } => {}
         }
         if self.is_torn {
@@ -223,7 +279,10 @@ mod tests {
             signal: Some("SIGKILL".to_owned()),
             ..Exit::default()
         };
+        index.note(91, at(2), What::Begin { job: job() });
+        index.note(92, at(3), What::Overdue { job: job() });
         index.note(99, at(3), What::Exit(exit.clone()));
+        assert_eq!(index.job(), None);
         let text = std::fs::read_to_string(&path).unwrap();
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(
@@ -232,10 +291,13 @@ mod tests {
                 r#"{"at":0,"time":"1970-01-01T00:00:00.000Z","event":"start","pid":811}"#,
                 r#"{"at":5,"time":"1970-01-01T00:00:01.000Z","event":"begin","job":"H:\"web\":1"}"#,
                 r#"{"at":90,"time":"1970-01-01T00:00:02.000Z","event":"end","job":"H:\"web\":1","outcome":"lost"}"#,
+                r#"{"at":91,"time":"1970-01-01T00:00:02.000Z","event":"begin","job":"H:\"web\":1"}"#,
+                r#"{"at":92,"time":"1970-01-01T00:00:03.000Z","event":"overdue","job":"H:\"web\":1"}"#,
+                r#"{"at":99,"time":"1970-01-01T00:00:03.000Z","event":"end","job":"H:\"web\":1","outcome":"timeout"}"#,
                 r#"{"at":99,"time":"1970-01-01T00:00:03.000Z","event":"exit","signal":"SIGKILL"}"#,
             ]
         );
-        let read: Event = serde_json::from_str(lines[3]).unwrap();
+        let read: Event = serde_json::from_str(lines[6]).unwrap();
         assert_eq!(read.what, What::Exit(exit));
     }
 

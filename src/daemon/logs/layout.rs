@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::time::SystemTime;
 
 use memchr::{memchr, memrchr};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::config::{Log, LogFormat};
 
@@ -13,14 +13,14 @@ use crate::config::{Log, LogFormat};
 const PIECE: usize = 16 << 10;
 
 /// A stream on its way to lines.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Layout {
     /// Longer lines are broken.
     longest: u64,
     style: Style,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 enum Style {
     Text {
         timestamps: bool,
@@ -30,18 +30,19 @@ enum Style {
     Json {
         about: About,
         /// The line that has no end yet. An object is written only when it is whole.
+        #[serde(with = "serde_bytes")]
         line: Vec<u8>,
     },
 }
 
 /// What all objects of a stream have in common.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct About {
     pub(super) pool: String,
     pub(super) slot: u32,
     pub(super) pid: u32,
     /// `stdout`, `stderr`, or `output` for both on one pipe.
-    pub(super) stream: &'static str,
+    pub(super) stream: String,
 }
 
 /// A line in JSON; the order of the fields is the order in the file.
@@ -224,7 +225,7 @@ fn object(lines: &mut Vec<u8>, time: &str, job: Option<&str>, about: &About, lin
         pool: &about.pool,
         slot: about.slot,
         pid: about.pid,
-        stream: about.stream,
+        stream: &about.stream,
         job,
         line: &line,
     };
@@ -245,7 +246,7 @@ mod tests {
             pool: "fetchURL".to_owned(),
             slot: 3,
             pid: 811,
-            stream: "output",
+            stream: "output".to_owned(),
         };
         Layout::new(config, about)
     }

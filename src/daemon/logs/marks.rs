@@ -12,6 +12,7 @@ use std::os::fd::AsFd as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::SystemTime;
 
+use serde::{Deserialize, Serialize};
 use tokio::net::unix::pipe::Receiver;
 
 use super::index::What;
@@ -35,8 +36,15 @@ struct State {
     waiting: VecDeque<Mark>,
 }
 
+/// How far a pipe has been read, for another program to go on.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct StreamState {
+    read: u64,
+    waiting: VecDeque<Mark>,
+}
+
 /// Something that happened after so many bytes.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Mark {
     pub(super) after: u64,
     pub(super) time: SystemTime,
@@ -51,6 +59,13 @@ impl Marks {
     /// The process is given a job. To be called before the job is sent.
     pub fn begin(&self, handle: &[u8]) {
         self.set(What::Begin {
+            job: String::from_utf8_lossy(handle).into_owned(),
+        });
+    }
+
+    /// The process has had a job for longer than it may.
+    pub fn overdue(&self, handle: &[u8]) {
+        self.set(What::Overdue {
             job: String::from_utf8_lossy(handle).into_owned(),
         });
     }
@@ -86,11 +101,30 @@ impl Debug for Marks {
 
 impl Stream {
     pub(super) fn new(pipe: &Arc<Receiver>) -> Arc<Stream> {
-        Arc::new(Stream(Mutex::new(State {
-            pipe: Arc::downgrade(pipe),
+        let nothing = StreamState {
             read: 0,
             waiting: VecDeque::new(),
+        };
+        Stream::resumed(pipe, nothing)
+    }
+
+    /// One that goes on where another stopped.
+    pub(super) fn resumed(pipe: &Arc<Receiver>, state: StreamState) -> Arc<Stream> {
+        let StreamState { read, waiting } = state;
+        Arc::new(Stream(Mutex::new(State {
+            pipe: Arc::downgrade(pipe),
+            read,
+            waiting,
         })))
+    }
+
+    /// Where it stands.
+    pub(super) fn state(&self) -> StreamState {
+        let state = self.lock();
+        StreamState {
+            read: state.read,
+            waiting: state.waiting.clone(),
+        }
     }
 
     fn set(&self, time: SystemTime, what: What) {

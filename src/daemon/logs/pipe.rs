@@ -2,20 +2,21 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, AsRawFd as _, RawFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use serde::{Deserialize, Serialize};
 use tokio::net::unix::pipe::Receiver;
 use tokio::sync::oneshot;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::file::{Place, Shared, SlotFile};
+use super::file::{FileState, Place, Shared, SlotFile};
 use super::index::{Exit, What};
 use super::layout::{About, Layout};
-use super::marks::{Mark, Stream};
+use super::marks::{Mark, Stream, StreamState};
 use super::tail::{self, Tail};
 use crate::config::Log;
 use crate::sys::pipe;
@@ -49,7 +50,50 @@ pub(super) struct Order {
     pub(super) about: About,
     pub(super) pipe: Arc<Receiver>,
     pub(super) stream: Arc<Stream>,
+    pub(super) begin: Begin,
     pub(super) ended: oneshot::Receiver<Ended>,
+}
+
+/// Where reading begins.
+pub(super) enum Begin {
+    /// With a new process.
+    Process,
+    /// Where another program in this process's place stopped.
+    Resumed(Box<Read>),
+}
+
+/// What was read of a pipe and is not, or not only, in its log: what another program needs to go on.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Read {
+    file: FileState,
+    layout: Layout,
+    tail: Tail,
+    is_loud: bool,
+    holds: usize,
+}
+
+/// A pipe as it stands, for another program to go on with it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PipeState {
+    /// The pipe, by its number.
+    pub(super) descriptor: RawFd,
+    pub(super) place: Place,
+    pub(super) config: Log,
+    pub(super) about: About,
+    pub(super) stream: StreamState,
+    pub(super) read: Read,
+}
+
+impl PipeState {
+    /// The process at its other end.
+    pub fn pid(&self) -> u32 {
+        self.about.pid
+    }
+
+    /// The pipe, by its number.
+    pub fn descriptor(&self) -> RawFd {
+        self.descriptor
+    }
 }
 
 /// How the process has ended, and where its last lines go.
@@ -74,7 +118,8 @@ impl Buffers {
 }
 
 /// A process's pipe and where it goes.
-struct Pipe {
+pub(super) struct Pipe {
+    about: About,
     pipe: Arc<Receiver>,
     stream: Arc<Stream>,
     file: SlotFile,
@@ -104,58 +149,125 @@ enum Turn {
 }
 
 /// Reads a pipe until it is over.
-pub(super) async fn follow(order: Order, buffers: Rc<RefCell<Buffers>>, shared: Shared) {
-    let Order {
-        place,
-        config,
-        about,
-        pipe,
-        stream,
-        mut ended,
-    } = order;
-    let mut file = SlotFile::open(place, config.clone(), shared);
-    file.note(SystemTime::now(), What::Start { pid: about.pid });
-    let mut it = Pipe {
-        pipe,
-        stream,
-        file,
-        layout: Layout::new(&config, about),
-        tail: Tail::default(),
-        buffers,
-        is_loud: false,
-        holds: USUAL,
-        may_siphon: true,
-        has_siphoned: false,
-        came: 0,
-        looked: Instant::now(),
-    };
+pub(super) async fn follow(it: Rc<RefCell<Pipe>>, mut ended: oneshot::Receiver<Ended>) {
     let asked = tokio::select! {
         // First, so that a grandchild that never stops writing does not keep it from being heard.
         biased;
         asked = &mut ended => {
             if asked.is_ok() {
                 let limit = Instant::now() + AFTER_THE_END;
-                let _ = timeout_at(limit, it.read_until_over()).await;
+                let _ = timeout_at(limit, read_until_over(&it)).await;
             } else {
-                it.read_until_over().await;
+                read_until_over(&it).await;
             }
             asked
         }
-        () = it.read_until_over() => ended.await,
+        () = read_until_over(&it) => ended.await,
     };
-    it.end(asked.ok());
+    it.borrow_mut().end(asked.ok());
+}
+
+/// Cancel safe: it pauses only between a write and the next read. Nothing is borrowed in a pause.
+async fn read_until_over(it: &RefCell<Pipe>) {
+    let pipe = Arc::clone(&it.borrow().pipe);
+    loop {
+        let turn = it.borrow_mut().read_a_turn();
+        match turn {
+            Turn::Read => yield_now().await,
+            Turn::Empty if it.borrow_mut().is_dribbling() => sleep(PAUSE).await,
+            Turn::Empty if pipe.readable().await.is_ok() => {}
+            Turn::Empty | Turn::Over => return,
+        }
+    }
 }
 
 impl Pipe {
-    /// Cancel safe: it pauses only between a write and the next read.
-    async fn read_until_over(&mut self) {
-        loop {
-            match self.read_a_turn() {
-                Turn::Read => yield_now().await,
-                Turn::Empty if self.is_dribbling() => sleep(PAUSE).await,
-                Turn::Empty if self.pipe.readable().await.is_ok() => {}
-                Turn::Empty | Turn::Over => return,
+    /// Opens the file.
+    pub(super) fn open(
+        order: Order,
+        buffers: Rc<RefCell<Buffers>>,
+        shared: Shared,
+    ) -> (Pipe, oneshot::Receiver<Ended>) {
+        let Order {
+            place,
+            config,
+            about,
+            pipe,
+            stream,
+            begin,
+            ended,
+        } = order;
+        let read = match begin {
+            Begin::Process => {
+                let mut file = SlotFile::open(place, config.clone(), shared);
+                file.note(SystemTime::now(), What::Start { pid: about.pid });
+                let layout = Layout::new(&config, about.clone());
+                (file, layout, Tail::default(), false, USUAL)
             }
+            Begin::Resumed(read) => {
+                let Read {
+                    file,
+                    layout,
+                    tail,
+                    is_loud,
+                    holds,
+                } = *read;
+                let file = SlotFile::resume(place, config, shared, file);
+                (file, layout, tail, is_loud, holds)
+            }
+        };
+        let (file, layout, tail, is_loud, holds) = read;
+        let pipe = Pipe {
+            about,
+            pipe,
+            stream,
+            file,
+            layout,
+            tail,
+            buffers,
+            is_loud,
+            holds,
+            may_siphon: true,
+            has_siphoned: false,
+            came: 0,
+            looked: Instant::now(),
+        };
+        (pipe, ended)
+    }
+
+    /// Where it stands.
+    pub(super) fn state(&self) -> PipeState {
+        let Pipe {
+            about,
+            pipe,
+            stream,
+            file,
+            layout,
+            tail,
+            // empty between two turns
+            buffers: _,
+            is_loud,
+            holds,
+            // found out again
+            may_siphon: _,
+            // false between two turns
+            has_siphoned: _,
+            came: _,
+            looked: _,
+        } = self;
+        PipeState {
+            descriptor: pipe.as_fd().as_raw_fd(),
+            place: file.place().clone(),
+            config: file.config().clone(),
+            about: about.clone(),
+            stream: stream.state(),
+            read: Read {
+                file: file.state(),
+                layout: layout.clone(),
+                tail: tail.clone(),
+                is_loud: *is_loud,
+                holds: *holds,
+            },
         }
     }
 
@@ -300,7 +412,7 @@ impl Pipe {
         self.file.append(&line);
     }
 
-    fn end(mut self, ended: Option<Ended>) {
+    fn end(&mut self, ended: Option<Ended>) {
         for mark in self.stream.rest() {
             self.note(mark);
         }

@@ -1,5 +1,7 @@
 //! The last lines that a process wrote, for whoever asks why it ended.
 
+use serde::{Deserialize, Serialize};
+
 /// How many lines are shown.
 const LINES: usize = 20;
 
@@ -7,8 +9,9 @@ const LINES: usize = 20;
 pub(super) const KEPT: usize = 16 << 10;
 
 /// The end of a process's output. It never holds more than twice [`KEPT`].
-#[derive(Debug, Default)]
-pub(super) struct Tail {
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(in crate::daemon) struct Tail {
+    #[serde(with = "serde_bytes")]
     bytes: Vec<u8>,
     /// Whether `bytes` begins within a line, perhaps.
     cut: bool,
@@ -16,7 +19,7 @@ pub(super) struct Tail {
 
 impl Tail {
     /// More output.
-    pub(super) fn push(&mut self, chunk: &[u8]) {
+    pub(in crate::daemon) fn push(&mut self, chunk: &[u8]) {
         let skipped = chunk.len().saturating_sub(KEPT);
         if skipped > 0 {
             self.bytes.clear();
@@ -35,7 +38,7 @@ impl Tail {
     }
 
     /// The last lines, the oldest first. Bytes that are no UTF-8 are shown as U+FFFD.
-    pub(super) fn lines(&self) -> Vec<String> {
+    pub(in crate::daemon) fn lines(&self) -> Vec<String> {
         let kept = self.bytes.len().saturating_sub(KEPT);
         let mut text = &self.bytes[kept..];
         if (self.cut || kept > 0)

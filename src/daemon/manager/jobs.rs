@@ -1,23 +1,41 @@
 //! Jobs as the operator sees them: what holds for those of each function, what a process has taken down with it, and the orders of
 //! `gearpool jobs`, `pause` and `resume`.
 
+use serde::{Deserialize, Serialize};
+
 use super::super::control::Which;
 use super::super::crew::Member;
+use super::super::pace::said;
 use super::*;
 use crate::jobs::Policy;
 use crate::jobs::view::{JobList, JobView};
 
-/// Jobs that were set aside because their worker was gone, and processes that have ended: each is told of to the other, whichever comes
-/// first.
-#[derive(Default)]
-pub(super) struct Losses {
+/// A worker that has said that its job failed, and whose process ends within this time, has ended because of that: PHP's does so when
+/// an exception is not caught.
+const SOON: Duration = Duration::from_secs(1);
+
+/// A connection that was lost with a job, and whose process ends within this time, was lost because of that.
+const REAPED: Duration = Duration::from_secs(5);
+
+/// Jobs that were set aside with their worker, and processes that have ended: each is told of to the other, whichever comes first.
+#[derive(Clone, Default, Serialize, Deserialize)]
+pub(in crate::daemon) struct Losses {
     /// The jobs that a process that has not been reaped had.
-    waiting: HashMap<ProcId, Vec<Box<[u8]>>>,
+    waiting: HashMap<ProcId, Vec<Waiting>>,
     /// How the processes ended whose connections have not been seen to close.
     ended: HashMap<ConnId, Arc<Obituary>>,
 }
 
+/// A job that its process's end says more of.
+#[derive(Clone, Serialize, Deserialize)]
+struct Waiting {
+    handle: Box<[u8]>,
+    /// If that comes until then.
+    until: Time,
+}
+
 /// How a process ended.
+#[derive(Serialize, Deserialize)]
 struct Obituary {
     worker: String,
     exit: String,
@@ -98,12 +116,14 @@ impl Manager {
         };
         let shown = worker.as_deref().unwrap_or("its worker");
         match (is_set_aside, of) {
-            (true, _) => tracing::warn!(
-                "job {job} is set aside as failed: {shown} was gone before it had ended, attempt {attempts} of {of}; see `gearpool jobs show {job}`"
+            (true, _) => said!(
+                warn,
+                "job {job} is set aside as failed: {shown} has not ended it, attempt {attempts} of {of}; see `gearpool jobs show {job}`"
             ),
-            (false, 0) => tracing::info!("job {job} goes to another: {shown} was gone"),
-            (false, _) => tracing::warn!(
-                "job {job} goes to another: {shown} was gone before it had ended, attempt {attempts} of {of}"
+            (false, 0) => said!(info, "job {job} goes to another: {shown} has not ended it"),
+            (false, _) => said!(
+                warn,
+                "job {job} goes to another: {shown} has not ended it, attempt {attempts} of {of}"
             ),
         }
         if let (true, Some(worker)) = (is_set_aside, worker) {
@@ -114,8 +134,7 @@ impl Manager {
                 None => server.tell_how_it_was_lost(handle, &worker, None, &[]),
             });
             if let Some(proc) = owner {
-                let waiting = self.losses.waiting.entry(proc).or_default();
-                waiting.push(handle.into());
+                self.await_end(proc, handle, REAPED);
             }
         }
     }
@@ -123,15 +142,30 @@ impl Manager {
     /// A background job has failed for the last time.
     pub(super) fn failed(&mut self, conn: ConnId, handle: &[u8]) {
         let job = String::from_utf8_lossy(handle);
-        tracing::warn!(
+        said!(
+            warn,
             "job {job} is set aside as failed: it has no retry left; see `gearpool jobs show {job}`"
         );
-        let owner = self.crew.owner(conn);
-        if let Some(worker) = owner.and_then(|proc| self.name_of(proc)) {
-            self.parts
-                .hub
-                .with(|server, _| server.tell_how_it_was_lost(handle, &worker, None, &[]));
+        let Some(proc) = self.crew.owner(conn) else {
+            return;
+        };
+        if let Some(worker) = self.name_of(proc) {
+            self.parts.hub.with(|server, _| {
+                server.tell_how_it_was_lost(handle, &worker, None, &[]);
+            });
+            self.await_end(proc, handle, SOON);
         }
+    }
+
+    /// A job is to be told of the end of a process, if that comes soon.
+    fn await_end(&mut self, proc: ProcId, handle: &[u8], soon: Duration) {
+        let now = self.parts.hub.now();
+        let waiting = self.losses.waiting.entry(proc).or_default();
+        waiting.retain(|it| it.until > now);
+        waiting.push(Waiting {
+            handle: handle.into(),
+            until: now + soon,
+        });
     }
 
     /// A process has ended: the jobs that it took down say how.
@@ -148,18 +182,17 @@ impl Manager {
             last_lines: last_lines.to_vec(),
         });
         let jobs = self.losses.waiting.remove(&proc).unwrap_or_default();
-        self.parts.hub.with(|server, _| {
-            for job in jobs {
+        self.parts.hub.with(|server, now| {
+            for job in jobs.into_iter().filter(|it| it.until > now) {
                 let Obituary { worker, exit, .. } = &*obituary;
-                server.tell_how_it_was_lost(&job, worker, Some(exit), last_lines);
+                server.tell_how_it_was_lost(&job.handle, worker, Some(exit), last_lines);
             }
         });
+        // none of these has been seen to close; `Closed` comes for each
         for &conn in &member.conns {
+            self.losses.ended.insert(conn, Arc::clone(&obituary));
             // something that it has left behind may hold the other end open, and with it a job
-            if self.parts.hub.peer(conn).is_some() {
-                self.losses.ended.insert(conn, Arc::clone(&obituary));
-                self.parts.hub.close(conn);
-            }
+            self.parts.hub.close(conn);
         }
     }
 

@@ -4,12 +4,15 @@ use super::*;
 
 impl Manager {
     pub(super) fn control(&mut self, control: Control) {
+        if !matches!(control, Control::Status(_) | Control::Upgrade { .. }) {
+            self.ordered = self.parts.hub.now();
+        }
         match control {
             Control::Status(reply) => self.status(reply),
             Control::Plan { file, reply } => answer(reply, self.plan(file.as_deref())),
             Control::Reload(reply) => {
-                let result = self.reload();
-                answer(reply, result);
+                let applied = self.reload();
+                self.answer_checked(applied, reply);
             }
             Control::Scale {
                 pool,
@@ -38,6 +41,7 @@ impl Manager {
             }
             Control::Start { pool, reply } => {
                 let done = format!("{pool}: as the file says");
+                self.check_again(&pool);
                 self.order(Event::Start { pool: pool.clone() }, &pool, done, reply);
             }
             Control::Stop { pool, reply } => {
@@ -65,16 +69,19 @@ impl Manager {
                         )),
                     );
                 }
-                self.order(
-                    Event::Restart {
-                        pool: pool.clone(),
-                        slot,
-                    },
-                    &pool,
-                    done,
-                    reply,
-                );
+                let wanted = self.parts.file.as_ref().and_then(|file| file.wanted(&pool));
+                match wanted.filter(|pool| pool.check.is_some()).cloned() {
+                    Some(checked) => self.restart_checked(checked, slot, done, reply),
+                    None => {
+                        let event = Event::Restart {
+                            pool: pool.clone(),
+                            slot,
+                        };
+                        self.order(event, &pool, done, reply);
+                    }
+                }
             }
+            Control::Upgrade { force, reply } => self.upgrade(force, Some(reply)),
             Control::Jobs {
                 function,
                 limit,

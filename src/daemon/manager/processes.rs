@@ -4,18 +4,23 @@ use super::*;
 
 impl Manager {
     pub(super) fn spawn(&mut self, proc: ProcId, slot: Slot, pool: &Arc<Pool>) {
+        let group = self.group(pool, slot);
         let spec = self.parts.surroundings.describe(pool, slot);
-        let started = spec
-            .map_err(|error| error.to_string())
-            .and_then(|spec| child::spawn(&spec).map_err(|error| error.to_string()));
+        let started = spec.map_err(|error| error.to_string()).and_then(|spec| {
+            let group = group.as_ref().map(Group::entrance);
+            child::spawn(&Spec { group, ..spec }).map_err(|error| error.to_string())
+        });
         let Child {
             pid,
             output,
             errors,
-            mut exit,
+            exit,
         } = match started {
             Ok(child) => child,
             Err(error) => {
+                if let Some(group) = group {
+                    group.remove();
+                }
                 self.events.push_back(Event::SpawnFailed { proc, error });
                 return;
             }
@@ -29,23 +34,43 @@ impl Manager {
             output,
             errors,
         });
-        self.marks.insert(proc, capture.marks());
-        let happenings = self.parts.happenings.clone();
-        tokio::spawn(async move {
-            let status = exit.wait().await;
-            // what the process has left behind in its group goes with it
-            let _ = signal::kill_group(pid);
-            let status = status.map_or(ExitStatus::Code(-1), |status| status_of(&status));
-            let last_lines = capture.ended(exit_of(status)).await;
-            // the manager ends last
-            let _ = happenings.send(Happening::Exited {
-                proc,
-                status,
-                last_lines,
-            });
-        });
+        self.wait_for(proc, exit, capture);
+        self.groups.extend(group.map(|group| (proc, group)));
         self.crew.join(proc, Arc::clone(pool), slot, pid);
         self.events.push_back(Event::Spawned { proc, pid });
+    }
+
+    /// Waits for the end of a process, and for the last of its output.
+    pub(super) fn wait_for(&mut self, proc: ProcId, mut exit: Exit, capture: Capture) {
+        self.marks.insert(proc, capture.marks());
+        let (happenings, reaped) = (self.parts.happenings.clone(), Arc::clone(&self.reaped));
+        tokio::spawn(async move {
+            let status = exit.wait().await;
+            reaped.fetch_add(1, Ordering::Relaxed);
+            let status = status.map_or(ExitStatus::Code(-1), |status| status_of(&status));
+            // the manager ends last
+            let _ = happenings.send(Happening::Ended {
+                proc,
+                status,
+                capture,
+            });
+        });
+    }
+
+    /// How many processes have been reaped and not been heard of yet.
+    pub(super) fn reaped(&self) -> usize {
+        self.reaped.load(Ordering::Relaxed)
+    }
+
+    /// A control group for a process, where there are such.
+    fn group(&self, pool: &Pool, slot: Slot) -> Option<Group> {
+        match self.parts.groups.as_ref()?.create(&pool.name, slot.0) {
+            Ok(group) => Some(group),
+            Err(error) => {
+                tracing::warn!(%error, pool = pool.name, slot = slot.0, "no control group for the process");
+                None
+            }
+        }
     }
 
     /// Tells the guardian of a new process; a new guardian of all of them, when somebody has killed the old one.
@@ -58,7 +83,10 @@ impl Manager {
                 return Err(error);
             }
             tracing::warn!("the guardian was killed; starting another");
-            let guardian = Guardian::start(&self.parts.surroundings.instance)?;
+            let guardian = Guardian::start(
+                &self.parts.surroundings.instance,
+                self.parts.groups.as_ref(),
+            )?;
             for (_, member) in self.crew.iter() {
                 guardian.watch(member.pid)?;
             }
@@ -73,7 +101,12 @@ impl Manager {
     }
 
     pub(super) fn signal(&self, proc: ProcId, send: impl FnOnce(u32) -> std::io::Result<()>) {
-        let Some(member) = self.crew.get(proc) else {
+        // the number of one that has ended may be another's
+        let Some(member) = self
+            .crew
+            .get(proc)
+            .filter(|_| !self.sweeps.contains_key(&proc))
+        else {
             return;
         };
         if let Err(error) = send(member.pid) {
@@ -82,7 +115,9 @@ impl Manager {
     }
 
     pub(super) fn exited(&mut self, proc: ProcId, status: ExitStatus, last_lines: Vec<String>) {
+        self.reaped.fetch_sub(1, Ordering::Relaxed);
         self.marks.remove(&proc);
+        self.killed.remove(&proc);
         if let Some(member) = self.crew.leave(proc) {
             if let Some(guardian) = &self.parts.guardian
                 && let Err(error) = guardian.forget(member.pid)
@@ -138,15 +173,19 @@ pub(super) fn status_of(status: &std::process::ExitStatus) -> ExitStatus {
 }
 
 /// As the index of a log says it.
-pub(super) fn exit_of(status: ExitStatus) -> Exit {
+pub(super) fn exit_of(status: ExitStatus) -> index::Exit {
     match status {
-        ExitStatus::Code(status) => Exit {
+        ExitStatus::Code(status) => index::Exit {
             status: Some(status),
             signal: None,
         },
-        ExitStatus::Signal(number) => Exit {
+        ExitStatus::Signal(number) => index::Exit {
             status: None,
             signal: Some(signal::name(number)),
+        },
+        ExitStatus::OutOfMemory => index::Exit {
+            status: None,
+            signal: Some("SIGKILL: out of memory".to_owned()),
         },
     }
 }

@@ -1,18 +1,48 @@
 //! The configuration file: what putting it in force changes.
 
+use std::collections::BTreeSet;
+
 use super::*;
+
+/// What came of a new file.
+pub(super) struct Applied {
+    pub(super) answer: Result<String, String>,
+    /// The pools whose check has to pass before that is so.
+    pub(super) open: BTreeSet<String>,
+}
+
+impl Applied {
+    fn at_once(text: String) -> Applied {
+        Applied {
+            answer: Ok(text),
+            open: BTreeSet::new(),
+        }
+    }
+}
 
 impl Manager {
     pub(super) fn configure(&mut self) {
+        self.look_at_the_clock();
         if let Some(file) = &self.parts.file {
             self.events
                 .push_back(Event::Configured(file.pools().to_vec(), file.caps()));
+            self.follow_code();
             self.govern();
             self.sample_soon();
         }
     }
 
-    pub(super) fn reload(&mut self) -> Result<String, String> {
+    pub(super) fn reload(&mut self) -> Applied {
+        self.parts.notifier.reloading();
+        let applied = self.read_again().unwrap_or_else(|error| Applied {
+            answer: Err(error),
+            open: BTreeSet::new(),
+        });
+        self.say_ready();
+        applied
+    }
+
+    fn read_again(&mut self) -> Result<Applied, String> {
         let renewed = self.parts.pem_files.as_ref().map(tls::server).transpose();
         let renewed = renewed.map_err(|problems| {
             let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
@@ -29,12 +59,22 @@ impl Manager {
         match &mut self.parts.file {
             Some(file) => {
                 let reading = file.read();
-                self.apply(reading)
+                self.follow_file();
+                Ok(self.apply(reading))
             }
-            None => shown.ok_or_else(|| {
+            None => shown.map(Applied::at_once).ok_or_else(|| {
                 "this gearpool was started without a configuration file; start it with -c FILE"
                     .to_owned()
             }),
+        }
+    }
+
+    /// Watches the folders of the files as they have been read last.
+    pub(super) fn follow_file(&mut self) {
+        if let (Some(file), Some(watch)) = (&self.parts.file, &mut self.parts.file_watch)
+            && let Err(error) = watch.follow(file.folders())
+        {
+            tracing::warn!(%error, "not all of the configuration can be watched; use `gearpool reload` after a change");
         }
     }
 
@@ -44,10 +84,15 @@ impl Manager {
         is_new.then(|| "new connections get what is in the certificate's files now".to_owned())
     }
 
-    pub(super) fn apply(&mut self, reading: Reading) -> Result<String, String> {
+    pub(super) fn apply(&mut self, reading: Reading) -> Applied {
         match reading {
-            Reading::Same => Ok("nothing has changed".to_owned()),
-            Reading::New { plan, later, tls } => {
+            Reading::Same => Applied::at_once("nothing has changed".to_owned()),
+            Reading::New {
+                plan,
+                later,
+                tls,
+                checks,
+            } => {
                 self.sample_first();
                 self.resume_changed(&plan);
                 self.configure();
@@ -65,14 +110,20 @@ impl Manager {
                 for line in &lines {
                     tracing::info!("configuration: {line}");
                 }
-                Ok(lines.join("\n"))
+                Applied {
+                    answer: Ok(lines.join("\n")),
+                    open: self.check_changed(checks),
+                }
             }
             Reading::Wrong(error) => {
                 for line in error.lines() {
                     tracing::error!("{line}");
                 }
                 tracing::error!("the configuration file is wrong; the old one stays in force");
-                Err(error)
+                Applied {
+                    answer: Err(error),
+                    open: BTreeSet::new(),
+                }
             }
         }
     }

@@ -1,5 +1,7 @@
 //! Looking at the job server for the supervisor.
 
+use jiff::ZonedDateTime;
+
 use super::*;
 use crate::jobs::load::Occupation;
 
@@ -17,6 +19,14 @@ impl Manager {
         let now = self.parts.hub.now();
         if now.since(self.sampled) >= SAMPLE_LEAST {
             self.sample(now);
+        }
+    }
+
+    /// Tells the supervisor what time of day it is, where a pool has a schedule.
+    pub(super) fn look_at_the_clock(&mut self) {
+        let has_schedule = |pool: &Arc<Pool>| !pool.scale.schedule.is_empty();
+        if self.pools().iter().any(has_schedule) {
+            self.events.push_back(Event::Clock(ZonedDateTime::now()));
         }
     }
 
@@ -49,7 +59,10 @@ impl Manager {
                 of_pool.processes.push(load);
             }
         }
+        self.look_at_the_clock();
         self.gauge(now, &mut loads);
+        self.weigh(now);
+        self.say_status(now, &loads);
         let waits = loads.iter().any(|load| load.queued > 0);
         self.sample_at =
             (!loads.is_empty()).then(|| now + if waits { SAMPLE_BUSY } else { SAMPLE_IDLE });

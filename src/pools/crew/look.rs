@@ -12,10 +12,7 @@ impl Crew {
     pub(in crate::pools) fn view(&self, daemon: Daemon, now: Time) -> PoolView {
         let gone_because = self.gone_because(daemon);
         let failing = self.restarts.is_failing();
-        let (min, max) = self
-            .by_hand
-            .bounds
-            .unwrap_or((self.pool.min, self.pool.max));
+        let (min, max) = self.wanted_bounds();
         PoolView {
             name: self.pool.name.clone(),
             command: line(&self.pool.command),
@@ -27,7 +24,7 @@ impl Crew {
             state: match gone_because {
                 Some(Why::Stopped) => PoolState::Stopped,
                 Some(_) => PoolState::Leaving,
-                None if failing => PoolState::Failing,
+                None if failing || self.fitness.is_failing() => PoolState::Failing,
                 None => PoolState::Running,
             },
             by_hand: match &self.by_hand {
@@ -43,6 +40,7 @@ impl Crew {
                 true => self.last_lines.clone(),
                 false => Vec::new(),
             },
+            check: self.fitness.view(),
             scale: self.scale_view(now),
             processes: self.process_views(now),
         }
@@ -65,6 +63,9 @@ impl Crew {
             _ if let Some(held) = self.held => held.to_string(),
             _ => self.target.reason.to_string(),
         };
+        if let (Some(rush), None) = (&self.rush, self.by_hand.bounds) {
+            reason.push_str(&format!("; {rush}"));
+        }
         if !self.done.is_empty() {
             reason.push_str(&format!(
                 "; {} ended and not started again, see restart",

@@ -79,7 +79,8 @@ impl Crew {
 
     /// How many processes it could have, 0 while it can have none that works.
     pub(in crate::pools) fn weight(&self) -> u32 {
-        match self.restarts.is_failing() || self.by_hand.stopped {
+        let starts_none = self.by_hand.stopped || self.fitness.is_untried();
+        match self.restarts.is_failing() || starts_none {
             true => self.counts.registered,
             false => self.bounds().1,
         }
@@ -88,7 +89,10 @@ impl Crew {
     /// What it asks of a machine that has not enough for all.
     pub(in crate::pools) fn claim(&self) -> Claim {
         Claim {
-            min: self.bounds().0,
+            min: match self.fitness.is_untried() {
+                true => 0,
+                false => self.bounds().0,
+            },
             // with the smoothed need, or what one has no job for in this moment would go to and fro between the pools
             want: self.want.max(self.past.level()).min(self.target.n),
             weight: self.pool.priority,

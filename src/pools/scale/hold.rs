@@ -4,10 +4,22 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::time::Time;
 
+/// How long a peak is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Hold {
+    /// At least, and no longer when nothing at all is needed any more.
+    pub(super) least: Duration,
+    /// At most, while the next lower need comes back within `least`. A process whose need comes and goes would otherwise be stopped
+    /// and started again and again: this saves a quarter of the starts for a twentieth more of processes.
+    pub(super) most: Duration,
+}
+
 /// The highest of the numbers that were in force in a window.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Peaks {
     /// The needs of the window that no later need has reached, falling: each until when it held, and the number. The last one holds
     /// still.
@@ -26,25 +38,27 @@ impl Peaks {
         self.falling.push_back((now, need));
     }
 
-    /// The highest of the last `hold`.
-    pub(super) fn highest(&mut self, now: Time, hold: Duration) -> u32 {
-        while self.falling.len() > 1
-            && self
-                .falling
-                .front()
-                .is_some_and(|&(until, _)| until + hold <= now)
-        {
+    /// The highest that is kept, and how long ago it was needed.
+    pub(super) fn highest(&mut self, now: Time, hold: Hold) -> (u32, Duration) {
+        while self.fall_at(hold).is_some_and(|at| at <= now) {
             self.falling.pop_front();
         }
-        self.falling.front().map_or(0, |&(_, n)| n)
+        match self.falling.front() {
+            None => (0, Duration::ZERO),
+            Some(&(_, n)) if self.falling.len() == 1 => (n, Duration::ZERO),
+            Some(&(until, n)) => (n, now.since(until)),
+        }
     }
 
-    /// When the highest falls out of the window, if nothing happens until then.
-    pub(super) fn fall_at(&self, hold: Duration) -> Option<Time> {
-        match self.falling.len() {
-            0 | 1 => None,
-            _ => self.falling.front().map(|&(until, _)| until + hold),
-        }
+    /// When the highest falls, if nothing happens until then.
+    pub(super) fn fall_at(&self, hold: Hold) -> Option<Time> {
+        let (&(until, _), &(next_until, next)) = (self.falling.front()?, self.falling.get(1)?);
+        let holds_still = self.falling.len() == 2;
+        Some(match (holds_still, next) {
+            (true, 0) => until + hold.least,
+            (true, _) => until + hold.most,
+            (false, _) => (next_until + hold.least).min(until + hold.most),
+        })
     }
 }
 
@@ -64,7 +78,7 @@ const SHORTEST: Duration = Duration::from_secs(5);
 ///
 /// When the need falls below a number and later reaches it again, the time between is exactly how long a process kept for it would
 /// have idled. A hold costs the idling that it allows, and one start for each gap that is longer.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Rhythm {
     level: u32,
     fell: BTreeMap<u32, Time>,
@@ -120,14 +134,21 @@ impl Rhythm {
 mod tests {
     use super::*;
 
+    fn secs(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
     #[test]
     fn the_peak_holds_from_when_it_was_last_needed() {
         let mut peaks = Peaks::default();
-        let hold = Duration::from_secs(30);
+        let hold = Hold {
+            least: secs(30),
+            most: secs(30),
+        };
         let at = Time::from_millis;
         let mut peak = |millis, need| {
             peaks.push(at(millis), need);
-            (peaks.highest(at(millis), hold), peaks.fall_at(hold))
+            (peaks.highest(at(millis), hold).0, peaks.fall_at(hold))
         };
         assert_eq!(peak(0, 5), (5, None));
         // five were needed until ten seconds, not only at zero
@@ -136,10 +157,40 @@ mod tests {
         assert_eq!(peak(39_999, 0), (5, Some(at(40_000))));
         assert_eq!(peak(40_000, 0).0, 3);
         assert_eq!(peak(69_999, 0), (0, None));
+        let none = Hold::default();
         peaks.push(at(69_999), 1);
-        assert_eq!(peaks.highest(at(69_999), Duration::ZERO), 1);
+        assert_eq!(peaks.highest(at(69_999), none).0, 1);
         peaks.push(at(69_999), 0);
-        assert_eq!(peaks.highest(at(69_999), Duration::ZERO), 0);
+        assert_eq!(peaks.highest(at(69_999), none).0, 0);
+    }
+
+    #[test]
+    fn a_peak_is_kept_while_the_next_lower_need_comes_back() {
+        let hold = Hold {
+            least: secs(30),
+            most: secs(90),
+        };
+        let at = |seconds: u64| Time::from_millis(seconds * 1000);
+        let mut peaks = Peaks::default();
+        peaks.push(at(0), 5);
+        for second in (10..80).step_by(20) {
+            peaks.push(at(second), 4);
+            peaks.push(at(second + 10), 3);
+            assert_eq!(peaks.highest(at(second + 10), hold).0, 5, "{second}");
+        }
+        // but not for ever
+        assert_eq!(peaks.fall_at(hold), Some(at(100)));
+        peaks.push(at(100), 4);
+        assert_eq!(peaks.highest(at(100), hold), (4, Duration::ZERO));
+        peaks.push(at(100), 3);
+        assert_eq!(peaks.highest(at(101), hold), (4, secs(1)));
+        // nothing comes back: the last one goes after the hold
+        peaks.push(at(110), 1);
+        peaks.push(at(120), 0);
+        assert_eq!(peaks.highest(at(139), hold).0, 4);
+        assert_eq!(peaks.highest(at(140), hold).0, 3);
+        assert_eq!(peaks.highest(at(149), hold).0, 3);
+        assert_eq!(peaks.highest(at(150), hold).0, 0);
     }
 
     #[test]

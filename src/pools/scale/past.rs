@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::erlang::{Traffic, staff};
-use super::hold::{Peaks, Rhythm};
+use super::hold::{Hold, Peaks, Rhythm};
 use super::target_wait;
 use crate::pools::event::PoolLoad;
 use crate::time::Time;
@@ -16,13 +18,16 @@ const HOLD_STARTS: f64 = 200.0;
 const HOLD_LEAST: f64 = 30.0;
 const HOLD_MOST: f64 = 600.0;
 
+/// A need that keeps coming back is held for so many holds at most, and no longer than [`HOLD_MOST`].
+const HOLDS: u32 = 3;
+
 /// A sum that forgets: what was added `constant` seconds ago counts for 1/e.
 fn decay(past: f64, constant: f64) -> f64 {
     (-past / constant).exp()
 }
 
 /// Arrivals and time, both decaying alike, so that their quotient is the rate lately.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 struct Rate {
     events: f64,
     over: f64,
@@ -42,7 +47,7 @@ impl Rate {
 }
 
 /// The processes that Poisson arrivals need, and what that was worked out from.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(in crate::pools) struct Reserve {
     pub(super) n: u32,
     /// Arrivals a second.
@@ -63,7 +68,7 @@ pub(in crate::pools) struct Wishes {
 }
 
 /// What is remembered of a pool.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(in crate::pools) struct Past {
     sampled_at: Option<Time>,
     /// Completions, their busy seconds (of the running jobs too, so far) and the squares of their service times, decaying alike.
@@ -88,7 +93,7 @@ pub(in crate::pools) struct Past {
     reserved_at: Option<Time>,
     peaks: Peaks,
     rhythm: Rhythm,
-    hold: Duration,
+    hold: Hold,
 }
 
 impl Past {
@@ -141,11 +146,20 @@ impl Past {
         let target = target_wait(wishes.target_wait, self.service).as_secs_f64();
         let startup = self.startup.unwrap_or(0.0);
         let first = (HOLD_STARTS * startup).clamp(HOLD_LEAST, HOLD_MOST);
-        self.hold = match (wishes.down_after, self.rhythm.hold()) {
-            (Some(hold), _) | (None, Some(hold)) => hold,
-            (None, None) => Duration::from_secs_f64(first),
+        let learned = self.rhythm.hold();
+        let least = wishes
+            .down_after
+            .or(learned)
+            .unwrap_or(Duration::from_secs_f64(first));
+        let most = match wishes.down_after {
+            // who says how long means it
+            Some(_) => least,
+            None => (least * HOLDS)
+                .min(Duration::from_secs_f64(HOLD_MOST))
+                .max(least),
         };
-        let window = (5.0 * service.max(target)).min(self.hold.as_secs_f64() / 4.0);
+        self.hold = Hold { least, most };
+        let window = (5.0 * service.max(target)).min(least.as_secs_f64() / 4.0);
         self.smooth += (need - self.smooth) * (1.0 - decay(past, window.max(1e-3)));
         let level = self.level();
         self.rhythm.follow(now, level, HOLD_STARTS * startup);
@@ -232,14 +246,15 @@ impl Past {
         self.reserve
     }
 
-    /// The highest need of the hold window, and how long that is.
+    /// The highest need that is kept, and the time within which it was needed.
     pub(in crate::pools) fn peak(&mut self, now: Time) -> (u32, Duration) {
-        (self.peaks.highest(now, self.hold), self.hold)
+        let (n, ago) = self.peaks.highest(now, self.hold);
+        (n, self.hold.least.max(ago))
     }
 
     /// How long a peak is kept.
     pub(in crate::pools) const fn hold(&self) -> Duration {
-        self.hold
+        self.hold.least
     }
 
     /// When the peak falls, if nothing happens until then.
