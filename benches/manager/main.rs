@@ -302,7 +302,7 @@ impl Round<'_> {
         let (_folder, it) = self.start(Sort::Light, MANY);
         fill(&it.address());
         std::thread::sleep(HEALTHY);
-        self.kills(&it, "the same, beside a queue of 500 MB", "");
+        self.kills(&it, "a replacement, beside a queue of 500 MB", "");
         it.stop();
     }
 
