@@ -5,7 +5,7 @@
 //! Starts a worker process: its own session, its output on one pipe, and no way to outlive the daemon.
 //!
 //! Everything is prepared before the child is there. Until it executes its program it runs in the daemon's own memory
-//! ([`launch`](super::launch)): only system calls are made there, on plain values, that affect the calling process alone.
+//! (`launch`): only system calls are made there, on plain values, that affect the calling process alone.
 
 use std::ffi::{CString, OsString};
 use std::fs::File;
