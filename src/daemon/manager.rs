@@ -275,6 +275,11 @@ impl Manager {
         .min()
     }
 
+    /// Whether the file is read in a moment.
+    pub(super) fn is_to_read(&self) -> bool {
+        self.read_at.is_some()
+    }
+
     /// Takes everything that has happened since the last call.
     pub(super) fn handle(&mut self, happenings: impl Iterator<Item = Happening>) -> Flow {
         let mut registered = Vec::new();

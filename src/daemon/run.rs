@@ -419,7 +419,8 @@ fn serve(
                 Some(order) = orders.recv() => batch.push(Happening::Control(order)),
                 _ = inbox.recv_many(&mut batch, BATCH) => {}
                 _ = from_hub.recv_many(&mut signals, BATCH) => batch.extend(signals.drain(..).map(Happening::Hub)),
-                Some(()) = touched.recv() => batch.push(Happening::FileTouched),
+                // while it is to be read anyway, whoever else writes in its folder need not wake us
+                Some(()) = touched.recv(), if !manager.is_to_read() => batch.push(Happening::FileTouched),
                 () = alarm.wait(deadline) => batch.push(Happening::Deadline),
             }
             if manager.handle(batch.drain(..)) == Flow::End {
