@@ -50,7 +50,7 @@ const AGAIN: Duration = Duration::from_millis(100);
 /// From when the microseconds are counted that the numbers in handles begin with: 1 January 2026.
 const FIRST_START: Duration = Duration::from_secs(1_767_225_600);
 
-/// How long the connections' threads may take to stop for an upgrade.
+/// How long the connections' threads may take to stop for an upgrade, or for the end.
 const STOP: Duration = Duration::from_secs(1);
 
 /// How many happenings are handled at once at most.
@@ -454,6 +454,8 @@ fn serve(
             let jobs = if waiting == 1 { "job is" } else { "jobs are" };
             tracing::warn!("{waiting} waiting {jobs} given up: this version keeps the queue in memory");
         }
+        // a result that has just come is in a mailbox, and is written in the same step of its task: none of them ends within one
+        let _quiet = Quiet::begin(&threads, STOP);
         hub.say_goodbye();
         let given_up = manager.finish();
         for path in sockets.iter().chain([&control_socket]) {
