@@ -4,8 +4,6 @@
 //! The allocator keeps the pages of what was freed, for what may come. After a day with a long queue that is all of its memory: a
 //! freed job lies between others that are not, and only pages at the end of the heap go back by themselves.
 
-use std::fs;
-
 /// What this process has of the machine's memory, and what of it is used, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memory {
@@ -17,20 +15,10 @@ pub struct Memory {
 
 /// How it is now. `None` where the allocator does not say.
 pub fn now() -> Option<Memory> {
-    let statm = fs::read_to_string("/proc/self/statm").ok()?;
-    let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
     Some(Memory {
-        resident: pages * page_size(),
+        resident: super::pressure::resident(std::process::id())?,
         used: used()?,
     })
-}
-
-fn page_size() -> u64 {
-    nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE)
-        .ok()
-        .flatten()
-        .and_then(|size| u64::try_from(size).ok())
-        .unwrap_or(4096)
 }
 
 #[cfg(target_env = "gnu")]

@@ -3,6 +3,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use nix::unistd::{SysconfVar, sysconf};
+
+/// How many bytes a page of memory has.
+pub(super) fn page() -> u64 {
+    let bytes = sysconf(SysconfVar::PAGE_SIZE).ok().flatten();
+    bytes.and_then(|it| u64::try_from(it).ok()).unwrap_or(4096)
+}
+
 /// Bytes: the machine's memory, or the limit of a control group that we are in where that is less, cgroups(7), `memory.max`.
 pub fn limit() -> u64 {
     let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::memory::{kilobytes, limited_groups, number};
+use super::memory::{kilobytes, limited_groups, number, page};
 use super::process;
 
 /// How the machine is; `None` for what the system does not tell.
@@ -77,8 +77,7 @@ impl Default for Gauge {
 pub fn resident(pid: u32) -> Option<u64> {
     let statm = fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
     let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
-    let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok()??;
-    Some(pages * u64::try_from(page).ok()?)
+    Some(pages * page())
 }
 
 /// The same with memory that it shares with others counted in part, proc_pid_smaps(5). Takes a millisecond for a large process.

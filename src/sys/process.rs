@@ -4,6 +4,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
+use std::str::SplitAsciiWhitespace;
 
 /// One line of the table, proc_pid_stat(5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,14 +25,13 @@ pub struct Process {
 
 /// All processes that this one may see. One that ends meanwhile is left out.
 pub fn all() -> Vec<Process> {
-    let Ok(entries) = fs::read_dir("/proc") else {
-        return Vec::new();
-    };
-    entries
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .filter_map(one)
-        .collect()
+    ids().filter_map(one).collect()
+}
+
+/// The ids of all processes that this one may see.
+pub(super) fn ids() -> impl Iterator<Item = u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
 /// The process `pid`, if it exists.
@@ -118,12 +118,17 @@ pub fn name(pid: u32) -> Option<String> {
     Some(name.trim_end().to_owned())
 }
 
-/// The second field is the program's name in parentheses and may itself hold spaces and parentheses: the last one closes it.
-fn parse(stat: &[u8]) -> Option<Process> {
+/// The fields of a line from the third on, the state. The second one is the program's name in parentheses and may itself hold spaces and
+/// parentheses: the last one closes it.
+pub(super) fn fields(stat: &[u8]) -> Option<SplitAsciiWhitespace<'_>> {
     let name_ends = stat.iter().rposition(|&byte| byte == b')')?;
-    let pid = stat.split(|&byte| byte == b' ').next()?;
     let rest = std::str::from_utf8(stat.get(name_ends + 2..)?).ok()?;
-    let mut fields = rest.split(' ');
+    Some(rest.split_ascii_whitespace())
+}
+
+fn parse(stat: &[u8]) -> Option<Process> {
+    let pid = stat.split(|&byte| byte == b' ').next()?;
+    let mut fields = fields(stat)?;
     let state = fields.next()?;
     Some(Process {
         pid: std::str::from_utf8(pid).ok()?.parse().ok()?,

@@ -1,11 +1,14 @@
 //! What processes use: the processor time and the resident memory of whole sessions, from one reading of `/proc/<pid>/stat`.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Read as _;
 use std::time::Duration;
 
 use nix::unistd::{SysconfVar, sysconf};
+
+use super::memory::page;
+use super::process;
 
 /// What the processes of a session use together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,18 +25,12 @@ const LINE: usize = 2048;
 /// The usage of each session, by the id of its leader. Sessions that `wanted` does not want are left out.
 pub fn by_session(wanted: impl Fn(u32) -> bool) -> HashMap<u32, Usage> {
     let mut usages: HashMap<u32, Usage> = HashMap::new();
-    let Ok(entries) = fs::read_dir("/proc") else {
-        return usages;
-    };
     let (tick, page) = (tick(), page());
     let mut line = [0; LINE];
-    for entry in entries.flatten() {
-        let name = entry.file_name();
-        if !name.as_encoded_bytes().iter().all(u8::is_ascii_digit) {
-            continue;
-        }
+    for pid in process::ids() {
         // one that ends meanwhile uses nothing
-        let read = File::open(entry.path().join("stat")).and_then(|mut file| file.read(&mut line));
+        let read =
+            File::open(format!("/proc/{pid}/stat")).and_then(|mut file| file.read(&mut line));
         let Some(fields) = read.ok().and_then(|length| Fields::parse(&line[..length])) else {
             continue;
         };
@@ -56,12 +53,8 @@ struct Fields {
 }
 
 impl Fields {
-    /// The second field is the program's name in parentheses and may itself hold spaces and parentheses: the last one closes it.
     fn parse(stat: &[u8]) -> Option<Fields> {
-        let name_ends = stat.iter().rposition(|&byte| byte == b')')?;
-        let rest = std::str::from_utf8(stat.get(name_ends + 2..)?).ok()?;
-        // the state, which is the third, is the first of these
-        let mut fields = rest.split_ascii_whitespace();
+        let mut fields = process::fields(stat)?;
         let session = fields.nth(3)?.parse().ok()?;
         let user: u64 = fields.nth(7)?.parse().ok()?;
         let system: u64 = fields.next()?.parse().ok()?;
@@ -82,11 +75,6 @@ fn tick() -> Duration {
         / a_second
             .and_then(|it| u32::try_from(it).ok())
             .unwrap_or(100)
-}
-
-fn page() -> u64 {
-    let bytes = sysconf(SysconfVar::PAGE_SIZE).ok().flatten();
-    bytes.and_then(|it| u64::try_from(it).ok()).unwrap_or(4096)
 }
 
 #[cfg(test)]
