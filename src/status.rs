@@ -1,7 +1,7 @@
 //! PURE. The one snapshot: jobs, pools and processes as they stood at one moment.
 //!
 //! Assembled in one place (the manager), read by everything that shows something, so that no two views can disagree. [`table`] makes
-//! it the text of `gearpool status`, [`words`] its durations, sizes and names;
+//! it the text of `gearpool status` and the lines of `gearpool top`, [`words`] its durations, sizes and names;
 //! [`explain`] tells of one pool in sentences, [`mod@jobs`] shows jobs.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
@@ -9,10 +9,11 @@
 pub mod explain;
 mod grid;
 pub mod jobs;
+mod page;
 pub mod table;
 pub mod words;
 
-pub use grid::{Colour, Look};
+pub use page::{Cell, Colour, Line, Look, Page, Paint};
 
 use std::time::Duration;
 

@@ -1,47 +1,12 @@
 //! PURE. Aligned columns for a terminal of a known width.
 //!
-//! Knows nothing of jobs and processes. Widths are those that a terminal gives the characters, not bytes; colour is added after
-//! everything has been measured. A line never gets longer than the terminal: columns that matter least are left out, then the
-//! text is cut with `…`. Without a width (a pipe, a file) nothing is ever cut.
+//! Knows nothing of jobs and processes. Widths are those that a terminal gives the characters, not bytes. A line never gets longer than
+//! the terminal: columns that matter least are left out, then the text is cut with `…`. Without a width (a pipe, a file) nothing is
+//! ever cut.
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-/// What the output goes to.
-#[derive(Clone, Copy, Debug)]
-pub struct Look {
-    /// The terminal's columns; `None` where there is no terminal, and nothing is cut.
-    pub width: Option<usize>,
-    /// Whether it understands colours.
-    pub colour: Colour,
-}
-
-/// Whether escape sequences are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Colour {
-    /// They are.
-    On,
-    /// They are not: a pipe, a file, `NO_COLOR`.
-    Off,
-}
-
-/// What a text is, for its colour.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Paint {
-    Plain,
-    Dim,
-    Bold,
-    Good,
-    Warn,
-    Bad,
-    Alarm,
-}
-
-/// A text and its colour.
-#[derive(Clone, Debug)]
-pub(super) struct Cell {
-    pub(super) text: String,
-    pub(super) paint: Paint,
-}
+use super::page::{Cell, GAP, Line, Paint};
 
 /// To which side a column's cells stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,108 +32,18 @@ pub(super) struct Grid {
     rows: Vec<Vec<Cell>>,
 }
 
-const GAP: usize = 2;
 /// So much of the last column is worth more than the columns that may be left out.
 const LAST: usize = 20;
 /// So much of the first one, a name, is left when all else has been tried.
 const FIRST: usize = 12;
 
-impl Cell {
-    pub(super) fn new(text: impl Into<String>, paint: Paint) -> Cell {
-        Cell {
-            text: text.into(),
-            paint,
+impl Column {
+    pub(super) fn new(title: &'static str, side: Side, yields: u8) -> Column {
+        Column {
+            title,
+            side,
+            yields,
         }
-    }
-
-    pub(super) fn plain(text: impl Into<String>) -> Cell {
-        Cell::new(text, Paint::Plain)
-    }
-}
-
-impl Look {
-    /// The text in its colour.
-    pub(super) fn paint(self, text: &str, paint: Paint) -> String {
-        let code = match paint {
-            Paint::Plain => return text.to_owned(),
-            Paint::Dim => "2",
-            Paint::Bold => "1",
-            Paint::Good => "32",
-            Paint::Warn => "33",
-            Paint::Bad => "1;31",
-            Paint::Alarm => "1;37;41",
-        };
-        match self.colour {
-            Colour::On if !text.is_empty() => format!("\x1b[{code}m{text}\x1b[0m"),
-            _ => text.to_owned(),
-        }
-    }
-
-    /// The cells one after another, two spaces between them, on as many lines as they need.
-    pub(super) fn flow(self, cells: &[Cell], indent: usize) -> String {
-        let mut out = String::new();
-        let mut used = 0;
-        for cell in cells {
-            let width = cell.text.width();
-            let fits = self.width.is_none_or(|all| used + GAP + width <= all);
-            if used == 0 {
-                used = width;
-            } else if fits {
-                out.push_str("  ");
-                used += GAP + width;
-            } else {
-                out.push('\n');
-                out.push_str(&" ".repeat(indent));
-                used = indent + width;
-            }
-            out.push_str(&self.paint(&cell.text, cell.paint));
-        }
-        out.push('\n');
-        out
-    }
-
-    /// A sentence, each of its lines indented and broken between words.
-    pub(super) fn sentence(self, text: &str, indent: usize, paint: Paint) -> String {
-        let mut out = String::new();
-        let pad = " ".repeat(indent);
-        let mut line = String::new();
-        for word in text.split_whitespace() {
-            let longer = indent + line.width() + 1 + word.width();
-            if !line.is_empty() && self.width.is_some_and(|all| longer > all) {
-                out.push_str(&format!("{pad}{}\n", self.paint(&line, paint)));
-                line.clear();
-            }
-            if !line.is_empty() {
-                line.push(' ');
-            }
-            line.push_str(word);
-        }
-        if !line.is_empty() {
-            out.push_str(&format!("{pad}{}\n", self.paint(&line, paint)));
-        }
-        out
-    }
-
-    /// A line as it is, with its spaces, broken where the terminal ends. Each part stands after the prefix.
-    pub(super) fn verbatim(self, text: &str, prefix: &str, paint: Paint) -> String {
-        let room = self
-            .width
-            .map(|all| all.saturating_sub(prefix.width()).max(1));
-        let mut out = String::new();
-        let mut part = String::new();
-        let mut used = 0;
-        for c in text.chars() {
-            let width = c.width().unwrap_or(0);
-            if room.is_some_and(|room| used + width > room) && !part.is_empty() {
-                out.push_str(&format!("{prefix}{}\n", self.paint(&part, paint)));
-                part.clear();
-                used = 0;
-            }
-            part.push(c);
-            used += width;
-        }
-        out.push_str(&format!("{prefix}{}\n", self.paint(&part, paint)));
-        out
     }
 }
 
@@ -187,26 +62,16 @@ impl Grid {
         self.rows.push(row);
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.rows.is_empty()
-    }
-
-    /// The titles, then each row, every one a line with its line feed.
-    pub(super) fn lines(&self, look: Look) -> (String, Vec<String>) {
-        let widths = self.fit(look.width);
+    /// The titles, then each row.
+    pub(super) fn lines(&self, width: Option<usize>) -> (Line, Vec<Line>) {
+        let widths = self.fit(width);
         let titles: Vec<Cell> = self
             .columns
             .iter()
             .map(|column| Cell::new(column.title, Paint::Dim))
             .collect();
-        let rows = self.rows.iter().map(|row| self.row(row, &widths, look));
-        (self.row(&titles, &widths, look), rows.collect())
-    }
-
-    /// The whole of it as one text.
-    pub(super) fn text(&self, look: Look) -> String {
-        let (titles, rows) = self.lines(look);
-        titles + &rows.concat()
+        let rows = self.rows.iter().map(|row| self.row(row, &widths));
+        (self.row(&titles, &widths), rows.collect())
     }
 
     /// The width of each column, `None` for the ones left out: those without a single text, and those there is no room for.
@@ -248,28 +113,28 @@ impl Grid {
         widths
     }
 
-    fn row(&self, cells: &[Cell], widths: &[Option<usize>], look: Look) -> String {
-        let mut out = " ".repeat(self.indent);
-        let shown: Vec<_> = (cells.iter().zip(widths).zip(&self.columns))
-            .filter_map(|((cell, width), column)| width.map(|width| (cell, width, column.side)))
-            .collect();
-        for (index, &(cell, width, side)) in shown.iter().enumerate() {
+    fn row(&self, cells: &[Cell], widths: &[Option<usize>]) -> Line {
+        let mut line = Line::default();
+        let mut gap = self.indent;
+        for ((cell, width), column) in cells.iter().zip(widths).zip(&self.columns) {
+            let Some(width) = *width else { continue };
             let text = cut(&cell.text, width);
-            let pad = " ".repeat(width - text.width());
-            let painted = look.paint(&text, cell.paint);
-            let last = index + 1 == shown.len();
-            match side {
-                Side::Right => out.push_str(&format!("{pad}{painted}")),
-                Side::Left => out.push_str(&format!("{painted}{pad}")),
+            let pad = width - text.width();
+            let (before, after) = match column.side {
+                Side::Right => (pad, 0),
+                Side::Left => (0, pad),
+            };
+            // What stands after the last text of a line is left out, so that a gap is only written before the next one.
+            if !text.is_empty() {
+                line.space(gap + before);
+                line.push(Cell::new(text, cell.paint));
+                gap = 0;
+            } else {
+                gap += before;
             }
-            if !last {
-                out.push_str("  ");
-            }
+            gap += after + GAP;
         }
-        let end = out.trim_end_matches(' ').len();
-        out.truncate(end);
-        out.push('\n');
-        out
+        line
     }
 }
 
@@ -296,6 +161,7 @@ fn cut(text: &str, room: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::page::{Colour, Page};
     use super::*;
 
     #[test]
@@ -308,11 +174,7 @@ mod tests {
 
     #[test]
     fn no_line_is_longer_than_the_terminal() {
-        let column = |title, yields| Column {
-            title,
-            side: Side::Left,
-            yields,
-        };
+        let column = |title, yields| Column::new(title, Side::Left, yields);
         let mut grid = Grid::new(
             2,
             vec![
@@ -333,11 +195,9 @@ mod tests {
             .to_vec(),
         );
         for width in 20..100 {
-            let look = Look {
-                width: Some(width),
-                colour: Colour::Off,
-            };
-            for line in grid.text(look).lines() {
+            let mut page = Page::new(Some(width));
+            page.grid(&grid);
+            for line in page.text(Colour::Off).lines() {
                 assert!(line.width() <= width, "{width}: {line}");
             }
         }

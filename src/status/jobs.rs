@@ -1,25 +1,28 @@
 //! PURE. Jobs as the text of `gearpool jobs`.
 
-use super::grid::{Cell, Column, Grid, Look, Paint, Side};
+use super::grid::{Column, Grid, Side};
+use super::page::{Cell, Look, Page, Paint};
 use super::words::{bytes, count, duration, printable};
 pub use crate::jobs::view::{JobList, JobState, JobView};
 
 /// The jobs that are queued or running, a line each.
 pub fn list(list: &JobList, look: Look) -> String {
+    let mut page = Page::new(look.width);
     if list.jobs.is_empty() {
-        return look.sentence("no job is queued or running", 0, Paint::Dim);
+        page.sentence("no job is queued or running", 0, Paint::Dim);
+        return page.text(look.colour);
     }
     let mut grid = Grid::new(
         0,
         vec![
-            column("JOB", Side::Left, 0),
-            column("FUNCTION", Side::Left, 0),
-            column("STATE", Side::Left, 0),
-            column("FOR", Side::Right, 1),
-            column("PRIORITY", Side::Left, 4),
-            column("ATTEMPTS", Side::Right, 2),
-            column("SIZE", Side::Right, 3),
-            column("WORKER", Side::Left, 0),
+            Column::new("JOB", Side::Left, 0),
+            Column::new("FUNCTION", Side::Left, 0),
+            Column::new("STATE", Side::Left, 0),
+            Column::new("FOR", Side::Right, 1),
+            Column::new("PRIORITY", Side::Left, 4),
+            Column::new("ATTEMPTS", Side::Right, 2),
+            Column::new("SIZE", Side::Right, 3),
+            Column::new("WORKER", Side::Left, 0),
         ],
     );
     for job in &list.jobs {
@@ -35,26 +38,26 @@ pub fn list(list: &JobList, look: Look) -> String {
             Cell::plain(printable(job.worker.as_deref().unwrap_or_default())),
         ]);
     }
-    let mut out = grid.text(look);
-    out.push_str(&more(list, look));
-    out
+    page.grid(&grid);
+    more(list, &mut page);
+    page.text(look.colour)
 }
 
 /// The jobs that are set aside, a line each.
 pub fn failed(list: &JobList, look: Look) -> String {
-    let mut out = String::new();
+    let mut page = Page::new(look.width);
     if list.jobs.is_empty() {
-        out.push_str(&look.sentence("no job is set aside as failed", 0, Paint::Dim));
+        page.sentence("no job is set aside as failed", 0, Paint::Dim);
     } else {
         let mut grid = Grid::new(
             0,
             vec![
-                column("JOB", Side::Left, 0),
-                column("FUNCTION", Side::Left, 0),
-                column("AGO", Side::Right, 0),
-                column("WORKER", Side::Left, 1),
-                column("ENDED", Side::Left, 2),
-                column("REASON", Side::Left, 0),
+                Column::new("JOB", Side::Left, 0),
+                Column::new("FUNCTION", Side::Left, 0),
+                Column::new("AGO", Side::Right, 0),
+                Column::new("WORKER", Side::Left, 1),
+                Column::new("ENDED", Side::Left, 2),
+                Column::new("REASON", Side::Left, 0),
             ],
         );
         for job in &list.jobs {
@@ -67,17 +70,17 @@ pub fn failed(list: &JobList, look: Look) -> String {
                 Cell::plain(printable(job.reason.as_deref().unwrap_or_default())),
             ]);
         }
-        out.push_str(&grid.text(look));
-        out.push_str(&more(list, look));
+        page.grid(&grid);
+        more(list, &mut page);
     }
     if list.discarded > 0 {
         let text = format!(
             "{} had to go, for there is room for so many only",
             count(list.discarded, "older one", "older ones")
         );
-        out.push_str(&look.sentence(&text, 0, Paint::Warn));
+        page.sentence(&text, 0, Paint::Warn);
     }
-    out
+    page.text(look.colour)
 }
 
 /// All that is known of a job.
@@ -98,10 +101,11 @@ pub fn show(job: &JobView, look: Look) -> String {
         Cell::plain(format!("{} priority", job.priority)),
         Cell::plain(kind),
     ];
-    let mut out = look.flow(&parts, 2);
+    let mut page = Page::new(look.width);
+    page.flow(&parts, 2);
     let mut say = |title: &str, text: &str| {
         let text = format!("{title}: {}", printable(text));
-        out.push_str(&look.sentence(&text, 2, Paint::Plain));
+        page.sentence(&text, 2, Paint::Plain);
     };
     if let Some(reason) = &job.reason {
         say("reason", reason);
@@ -147,12 +151,12 @@ pub fn show(job: &JobView, look: Look) -> String {
         );
     }
     if !job.last_lines.is_empty() {
-        out.push_str(&look.sentence("its process wrote last:", 2, Paint::Plain));
+        page.sentence("its process wrote last:", 2, Paint::Plain);
         for line in &job.last_lines {
-            out.push_str(&look.verbatim(&printable(line), "    | ", Paint::Dim));
+            page.verbatim(&printable(line), "    | ", Paint::Dim);
         }
     }
-    out
+    page.text(look.colour)
 }
 
 fn state(job: &JobView) -> (String, Paint) {
@@ -182,20 +186,11 @@ fn tries(job: &JobView) -> Cell {
     Cell::new(text, Paint::Warn)
 }
 
-fn more(list: &JobList, look: Look) -> String {
+fn more(list: &JobList, page: &mut Page) {
     let hidden = list.total.saturating_sub(list.jobs.len() as u64);
-    if hidden == 0 {
-        return String::new();
-    }
-    let text = format!("… and {hidden} more; -n shows more of them");
-    look.sentence(&text, 0, Paint::Dim)
-}
-
-fn column(title: &'static str, side: Side, yields: u8) -> Column {
-    Column {
-        title,
-        side,
-        yields,
+    if hidden > 0 {
+        let text = format!("… and {hidden} more; -n shows more of them");
+        page.sentence(&text, 0, Paint::Dim);
     }
 }
 

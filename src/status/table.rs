@@ -3,31 +3,92 @@
 //! Says what is wrong before what is well: a file that was not taken over, a pool that fails, a queue that nobody works on. Every name
 //! is made [`printable`] first.
 
-use super::grid::{Cell, Column, Grid, Look, Paint, Side};
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::grid::{Column, Grid, Side};
+use super::page::{Cell, Look, Page, Paint};
 use super::words::{bytes, count, duration, printable};
 use super::{JobStatus, MemberStatus, PoolStatus, ServerStatus, Status};
 use crate::jobs::load::FunctionLoad;
+use crate::pools::Slot;
 use crate::pools::view::{PoolState, ProcessState};
 
-/// The whole table, with a line feed at the end.
+/// The text of `gearpool status`.
 pub fn render(status: &Status, look: Look) -> String {
-    let mut out = server(&status.server, look);
-    out.push('\n');
-    out.push_str(&functions(&status.functions, look));
-    if status.pools.is_empty() && status.server.config.is_none() {
-        let text = "no pools: started with a file (gearpool serve -c workers.yaml), it runs the workers too";
-        out.push('\n');
-        out.push_str(&look.sentence(text, 0, Paint::Dim));
-    }
-    out.push_str(&pools(&status.pools, look));
-    if !status.other_workers.is_empty() {
-        out.push('\n');
-        out.push_str(&other_workers(status, look));
-    }
-    out
+    let view = View {
+        width: look.width,
+        ..View::default()
+    };
+    table(status, &view).page.text(look.colour)
 }
 
-fn server(server: &ServerStatus, look: Look) -> String {
+/// How a [`Table`] is to be.
+#[derive(Clone, Debug, Default)]
+pub struct View {
+    /// The terminal's columns; `None` where nothing is to be broken or cut.
+    pub width: Option<usize>,
+    /// The pools whose processes are left out.
+    pub folded: BTreeSet<String>,
+    /// How many jobs of a function have ended a second, by its name, where that is known.
+    pub rates: BTreeMap<String, f64>,
+}
+
+/// A snapshot as lines, and what they are about.
+#[derive(Clone, Debug)]
+pub struct Table {
+    /// The lines.
+    pub page: Page,
+    /// So many of them, from the first, are about the daemon.
+    pub head: usize,
+    /// The lines that begin with the name of something, and of what.
+    pub subjects: Vec<(usize, Subject)>,
+}
+
+/// What a line of a [`Table`] is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// A function, by its name.
+    Function(String),
+    /// A pool, by its name.
+    Pool(String),
+    /// A process, by its pool's name and its slot.
+    Process(String, Slot),
+    /// A worker that Gearpool did not start, by its address.
+    Worker(String),
+}
+
+/// Lays out the snapshot.
+pub fn table(status: &Status, view: &View) -> Table {
+    let mut table = Table {
+        page: Page::new(view.width),
+        head: 0,
+        subjects: Vec::new(),
+    };
+    server(&status.server, &mut table.page);
+    table.head = table.page.lines().len();
+    table.page.blank();
+    functions(&status.functions, &view.rates, &mut table);
+    if status.pools.is_empty() && status.server.config.is_none() {
+        let text = "no pools: started with a file (gearpool serve -c workers.yaml), it runs the workers too";
+        table.page.blank();
+        table.page.sentence(text, 0, Paint::Dim);
+    }
+    pools(&status.pools, &view.folded, &mut table);
+    if !status.other_workers.is_empty() {
+        table.page.blank();
+        other_workers(status, &mut table);
+    }
+    table
+}
+
+impl Table {
+    /// The next line is about this.
+    fn about(&mut self, subject: Subject) {
+        self.subjects.push((self.page.lines().len(), subject));
+    }
+}
+
+fn server(server: &ServerStatus, page: &mut Page) {
     let config = server.config.as_deref().unwrap_or("no config file");
     let mut parts = vec![
         Cell::new(format!("gearpool {}", server.version), Paint::Bold),
@@ -40,18 +101,18 @@ fn server(server: &ServerStatus, look: Look) -> String {
     if server.shutting_down {
         parts.push(Cell::new("SHUTTING DOWN", Paint::Alarm));
     }
-    let mut out = look.flow(&parts, 2);
+    page.flow(&parts, 2);
     if let Some(error) = &server.config_error {
         let title = "CONFIG ERROR: this file is not in force, an older one is";
-        out.push_str(&look.sentence(title, 0, Paint::Alarm));
+        page.sentence(title, 0, Paint::Alarm);
         for line in error.lines() {
-            out.push_str(&look.verbatim(&printable(line), "  ", Paint::Bad));
+            page.verbatim(&printable(line), "  ", Paint::Bad);
         }
     }
     if server.failed_jobs > 0 {
         let jobs = count(server.failed_jobs, "job is", "jobs are");
         let text = format!("{jobs} set aside as failed: see \"gearpool jobs failed\"");
-        out.push_str(&look.sentence(&text, 0, Paint::Warn));
+        page.sentence(&text, 0, Paint::Warn);
     }
     if server.logs_dropped > 0 || server.logs_failing > 0 {
         let dropped = bytes(server.logs_dropped);
@@ -70,25 +131,25 @@ fn server(server: &ServerStatus, look: Look) -> String {
                 (text, Paint::Alarm)
             }
         };
-        out.push_str(&look.sentence(&text, 0, paint));
+        page.sentence(&text, 0, paint);
     }
-    out
 }
 
-fn functions(functions: &[FunctionLoad], look: Look) -> String {
+fn functions(functions: &[FunctionLoad], rates: &BTreeMap<String, f64>, table: &mut Table) {
     if functions.is_empty() {
         let text = "no functions: no worker has registered one, and no job has come";
-        return look.sentence(text, 0, Paint::Dim);
+        return table.page.sentence(text, 0, Paint::Dim);
     }
     let mut grid = Grid::new(
         0,
         vec![
-            column("FUNCTION", Side::Left, 0),
-            column("QUEUED", Side::Right, 0),
-            column("RUNNING", Side::Right, 0),
-            column("WORKERS", Side::Right, 0),
-            column("OLDEST WAIT", Side::Right, 1),
-            column("", Side::Left, 0),
+            Column::new("FUNCTION", Side::Left, 0),
+            Column::new("QUEUED", Side::Right, 0),
+            Column::new("RUNNING", Side::Right, 0),
+            Column::new("WORKERS", Side::Right, 0),
+            Column::new("DONE/S", Side::Right, 2),
+            Column::new("OLDEST WAIT", Side::Right, 1),
+            Column::new("", Side::Left, 0),
         ],
     );
     for function in functions {
@@ -109,16 +170,23 @@ fn functions(functions: &[FunctionLoad], look: Look) -> String {
         } else {
             String::new()
         };
+        let rate = rates.get(&function.name);
         grid.push(vec![
             Cell::plain(printable(&function.name)),
             number(queued),
             number(function.running),
             Cell::new(function.workers.to_string(), workers),
+            Cell::plain(rate.map(|rate| format!("{rate:.1}")).unwrap_or_default()),
             Cell::plain(wait),
             Cell::new(notes.join("; "), workers),
         ]);
     }
-    grid.text(look)
+    let (titles, rows) = table.page.rows(&grid);
+    table.page.push(titles);
+    for (function, row) in functions.iter().zip(rows) {
+        table.about(Subject::Function(function.name.clone()));
+        table.page.push(row);
+    }
 }
 
 /// `3 high, 1 low`; nothing when all jobs have the normal priority.
@@ -135,42 +203,48 @@ fn priorities([high, normal, low]: [u64; 3]) -> String {
 }
 
 /// One grid for the processes of all pools, so that the columns of one stand under those of another.
-fn pools(pools: &[PoolStatus], look: Look) -> String {
+fn pools(pools: &[PoolStatus], folded: &BTreeSet<String>, table: &mut Table) {
     let mut grid = Grid::new(
         2,
         vec![
-            column("PROCESS", Side::Left, 0),
-            column("PID", Side::Right, 5),
-            column("STATE", Side::Left, 0),
-            column("UP", Side::Right, 3),
-            column("CPU", Side::Right, 1),
-            column("MEMORY", Side::Right, 4),
-            column("DONE", Side::Right, 2),
-            column("JOB", Side::Left, 0),
+            Column::new("PROCESS", Side::Left, 0),
+            Column::new("PID", Side::Right, 5),
+            Column::new("STATE", Side::Left, 0),
+            Column::new("UP", Side::Right, 3),
+            Column::new("CPU", Side::Right, 1),
+            Column::new("MEMORY", Side::Right, 4),
+            Column::new("DONE", Side::Right, 2),
+            Column::new("JOB", Side::Left, 0),
         ],
     );
+    let shown = |pool: &PoolStatus| match folded.contains(&pool.pool.name) {
+        true => 0,
+        false => pool.members.len(),
+    };
     for pool in pools {
-        for member in &pool.members {
+        for member in &pool.members[..shown(pool)] {
             grid.push(process(pool, member));
         }
     }
-    let (titles, lines) = grid.lines(look);
-    let mut lines = lines.iter();
-    let mut out = String::new();
+    let (titles, rows) = table.page.rows(&grid);
+    let mut rows = rows.into_iter();
     for pool in pools {
-        out.push('\n');
-        out.push_str(&headline(pool, look));
-        if !pool.members.is_empty() {
-            out.push_str(&titles);
+        let name = &pool.pool.name;
+        table.page.blank();
+        table.about(Subject::Pool(name.clone()));
+        headline(pool, &mut table.page);
+        let members = &pool.members[..shown(pool)];
+        if !members.is_empty() {
+            table.page.push(titles.clone());
         }
-        for line in lines.by_ref().take(pool.members.len()) {
-            out.push_str(line);
+        for (member, row) in members.iter().zip(&mut rows) {
+            table.about(Subject::Process(name.clone(), member.process.slot));
+            table.page.push(row);
         }
     }
-    out
 }
 
-fn headline(pool: &PoolStatus, look: Look) -> String {
+fn headline(pool: &PoolStatus, page: &mut Page) {
     let PoolStatus { pool: view, .. } = pool;
     let (state, paint) = match view.state {
         PoolState::Running => ("running", Paint::Good),
@@ -218,10 +292,10 @@ fn headline(pool: &PoolStatus, look: Look) -> String {
         let restarts = count(view.restarts, "restart", "restarts");
         parts.push(Cell::plain(restarts + &last));
     }
-    let mut out = look.flow(&parts, 2);
+    page.flow(&parts, 2);
     match view.state {
         PoolState::Failing => {
-            out.push_str(&look.sentence(&printable(&view.reason), 2, Paint::Bad));
+            page.sentence(&printable(&view.reason), 2, Paint::Bad);
             let by_check = view.check.is_some() && view.last_exit.is_none();
             let exit = view.last_exit.as_deref().map(printable);
             let has_ended = exit
@@ -239,25 +313,24 @@ fn headline(pool: &PoolStatus, look: Look) -> String {
                 (None, false) => "its last lines:".to_owned(),
             };
             if !by_check {
-                out.push_str(&look.sentence(&said, 2, Paint::Plain));
+                page.sentence(&said, 2, Paint::Plain);
             }
             for line in &view.last_lines {
-                out.push_str(&look.verbatim(&printable(line), "    | ", Paint::Dim));
+                page.verbatim(&printable(line), "    | ", Paint::Dim);
             }
         }
         PoolState::Running | PoolState::Stopped | PoolState::Leaving => {
             if view.by_hand.as_ref() != Some(&view.reason) {
-                out.push_str(&look.sentence(&printable(&view.reason), 2, Paint::Dim));
+                page.sentence(&printable(&view.reason), 2, Paint::Dim);
             }
         }
     }
     if let Some(check) = &view.check {
-        out.push_str(&look.sentence(&printable(&check.failed), 2, Paint::Bad));
+        page.sentence(&printable(&check.failed), 2, Paint::Bad);
         for line in &check.lines {
-            out.push_str(&look.verbatim(&printable(line), "    | ", Paint::Dim));
+            page.verbatim(&printable(line), "    | ", Paint::Dim);
         }
     }
-    out
 }
 
 fn process(pool: &PoolStatus, member: &MemberStatus) -> Vec<Cell> {
@@ -327,14 +400,14 @@ fn jobs(jobs: &[JobStatus], with_functions: bool) -> String {
     jobs.join(", ")
 }
 
-fn other_workers(status: &Status, look: Look) -> String {
+fn other_workers(status: &Status, table: &mut Table) {
     let mut grid = Grid::new(
         0,
         vec![
-            column("OTHER WORKER", Side::Left, 0),
-            column("CLIENT ID", Side::Left, 1),
-            column("JOB", Side::Left, 2),
-            column("FUNCTIONS", Side::Left, 0),
+            Column::new("OTHER WORKER", Side::Left, 0),
+            Column::new("CLIENT ID", Side::Left, 1),
+            Column::new("JOB", Side::Left, 2),
+            Column::new("FUNCTIONS", Side::Left, 0),
         ],
     );
     for worker in &status.other_workers {
@@ -345,15 +418,11 @@ fn other_workers(status: &Status, look: Look) -> String {
             Cell::plain(printable(&worker.functions.join(" "))),
         ]);
     }
-    debug_assert!(!grid.is_empty(), "only called when there are some");
-    grid.text(look)
-}
-
-fn column(title: &'static str, side: Side, yields: u8) -> Column {
-    Column {
-        title,
-        side,
-        yields,
+    let (titles, rows) = table.page.rows(&grid);
+    table.page.push(titles);
+    for (worker, row) in status.other_workers.iter().zip(rows) {
+        table.about(Subject::Worker(worker.peer.clone()));
+        table.page.push(row);
     }
 }
 
