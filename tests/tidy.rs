@@ -59,6 +59,10 @@ const IMPORTS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "top",
+        &["http::Bounds", "http::Order", "pools::Slot", "status"],
+    ),
+    (
         "cli",
         &[
             "time",
@@ -72,6 +76,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "client",
             "daemon",
             "http",
+            "top",
         ],
     ),
     ("main", &["cli", "sys::guardian"]),
@@ -79,7 +84,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
 ];
 
 /// The rooms that read no clock, start nothing, log nothing and draw no random number.
-const PURE: &[&str] = &["time", "proto", "jobs", "config", "pools", "status"];
+const PURE: &[&str] = &["time", "proto", "jobs", "config", "pools", "status", "top"];
 
 /// The line that has clippy watch over a pure room.
 const DENY: &str = "#![deny(clippy::disallowed_methods, clippy::disallowed_types)]";
