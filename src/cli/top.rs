@@ -95,15 +95,12 @@ impl Screen {
         Ok(())
     }
 
-    /// Gives the terminal to the shell until it lets us go on.
+    /// Gives the terminal to the shell until it lets us go on. A new one draws everything.
     fn suspend(&mut self) -> Result<(), Failure> {
         ratatui::restore();
         suspend().context("cannot stop")?;
         self.terminal = ratatui::try_init().context("cannot take over the terminal again")?;
-        Ok(self
-            .terminal
-            .clear()
-            .context("cannot write to the terminal")?)
+        Ok(())
     }
 }
 
