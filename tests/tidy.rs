@@ -60,7 +60,13 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ),
     (
         "top",
-        &["http::Bounds", "http::Order", "pools::Slot", "status"],
+        &[
+            "http::Bounds",
+            "http::Order",
+            "pools::view",
+            "pools::Slot",
+            "status",
+        ],
     ),
     (
         "cli",
@@ -70,6 +76,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "jobs::Options",
             "config",
             "pools::plan",
+            "pools::Slot",
             "status",
             "sys",
             "tls",
