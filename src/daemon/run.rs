@@ -1,5 +1,6 @@
 //! The daemon's life: everything that can fail is done before anything is promised; then the threads; then the end, in order.
 
+use std::iter;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
@@ -423,9 +424,15 @@ fn serve(
                 Some(()) = touched.recv(), if !manager.is_to_read() => batch.push(Happening::FileTouched),
                 () = alarm.wait(deadline) => batch.push(Happening::Deadline),
             }
+            // one that comes all the time does not keep the others waiting
+            batch.extend(iter::from_fn(|| orders.try_recv().ok()).take(BATCH).map(Happening::Control));
+            batch.extend(iter::from_fn(|| inbox.try_recv().ok()).take(BATCH));
+            batch.extend(iter::from_fn(|| from_hub.try_recv().ok()).take(BATCH).map(Happening::Hub));
             if manager.handle(batch.drain(..)) == Flow::End {
                 break;
             }
+            // nor those who are just giving an order, who are other tasks of this thread
+            tokio::task::yield_now().await;
             if manager.wants_quiet() {
                 let stopped = clock::now()?;
                 let Some(_quiet) = Quiet::begin(&threads, STOP) else {
