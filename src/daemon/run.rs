@@ -398,13 +398,14 @@ fn serve(
         }
 
         super::heap::start()?;
+        // all that it needs of its own is open before the processes take descriptors
+        let mut alarm = Alarm::new()?;
         signal::release();
         if let Some(starting) = starting {
             starting.ready().context("cannot leave the terminal")?;
         }
         manager.start(listening);
         let mut batch = Vec::new();
-        let mut alarm = Alarm::new()?;
         loop {
             let deadline = manager.next_deadline().map(|time| hub.instant(time));
             let mut signals = Vec::new();
