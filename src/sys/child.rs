@@ -95,6 +95,14 @@ pub enum SpawnError {
         /// The script.
         program: String,
     },
+    /// The first word is the path of a folder.
+    #[error("cannot start \"{command}\": {program} is a folder")]
+    Folder {
+        /// The command line.
+        command: String,
+        /// The path.
+        program: String,
+    },
     /// It may not be executed by that user.
     #[error("cannot start \"{command}\": {program}: permission denied (is it executable?)")]
     NotExecutable {
@@ -518,6 +526,10 @@ fn explain_exec(spec: &Spec, program: &Path, cause: &io::Error, command: String)
             program: shown,
         },
         Some(libc::ENOENT) => SpawnError::NoInterpreter {
+            command,
+            program: shown,
+        },
+        Some(libc::EACCES) if file.is_dir() => SpawnError::Folder {
             command,
             program: shown,
         },
