@@ -2,8 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{BufRead, BufReader, PipeReader};
+use std::os::fd::AsFd;
 use std::path::Path;
+use std::process::Stdio;
 
+use gearpool::sys::pipe;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -317,4 +321,65 @@ fn a_log_folder_that_is_removed_is_made_again() {
     });
     assert_eq!(daemon.run(&["logs", "--job", &handle]).out, "two\n");
     assert_eq!(daemon.status().server.logs_dropped, 0);
+}
+
+/// A daemon whose standard output, where the lines of `loud` go, is a pipe of ours.
+fn with_a_pipe() -> (Daemon, PipeReader) {
+    let home = Home::new(
+        r#"
+functions:
+  loud: {cmd: php worker.php, stop_timeout: 200ms, log: {file: /dev/stdout, format: json}}
+  other: {cmd: php worker.php}
+"#,
+    );
+    let (reader, writer) = std::io::pipe().unwrap();
+    let mut command = home.serve(&["-L", "127.0.0.1", "-p", "0"]);
+    command.stdin(Stdio::null()).stdout(writer);
+    let daemon = Daemon::start_with(home, command);
+    daemon.ready("loud", 1);
+    daemon.ready("other", 1);
+    (daemon, reader)
+}
+
+#[test]
+fn standard_output_that_nobody_reads_holds_up_no_other_process_and_not_the_end() {
+    let (mut daemon, reader) = with_a_pipe();
+    // more than all pipes on the way hold
+    daemon.queue("loud", &vec![format!("say {}", "x".repeat(20_000)); 40]);
+    until("the pipe to be full", || {
+        pipe::waiting(reader.as_fd()) > 60_000
+    });
+    let before = pids(&daemon.ready("other", 1))[0];
+    kill(Pid::from_raw(before.cast_signed()), Signal::SIGKILL).unwrap();
+    until("the other one's successor", || {
+        pids(&daemon.pool("other").members)
+            .iter()
+            .any(|&pid| pid != before)
+    });
+    daemon.ready("other", 1);
+    assert_eq!(daemon.result("other", "sleep 0").code, 0);
+    let told = "other/1: the last of its output is not written yet";
+    assert!(daemon.log().contains(told), "{}", daemon.log());
+    daemon.signal(Signal::SIGTERM);
+    assert_eq!(daemon.end().0, 0);
+}
+
+#[test]
+fn standard_output_whose_reader_has_gone_is_said_and_the_workers_go_on() {
+    let (daemon, reader) = with_a_pipe();
+    assert_eq!(daemon.result("loud", "say one").code, 0);
+    let mut lines = BufReader::new(reader);
+    let mut line = String::new();
+    lines.read_line(&mut line).unwrap();
+    let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(
+        (&line["pool"], &line["line"]),
+        (&"loud".into(), &"one".into())
+    );
+    drop(lines);
+    daemon.queue("loud", &vec![format!("say {}", "x".repeat(20_000)); 40]);
+    done(&daemon, "loud", 41);
+    let server = daemon.status().server;
+    assert_eq!(server.logs_failing, 1);
+    assert!(server.logs_dropped > 100_000, "{server:?}");
 }
