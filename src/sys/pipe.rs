@@ -9,6 +9,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -22,6 +23,15 @@ pub fn has_reader(fd: BorrowedFd<'_>) -> bool {
             .revents()
             .is_some_and(|events| events.contains(PollFlags::POLLERR));
     !gone
+}
+
+/// Whether `fd` takes something within this time without its writer having to wait: 4096 bytes at least, where it is a pipe. A file always
+/// does, and so does what nobody can read any more, with an error.
+pub fn has_room(fd: BorrowedFd<'_>, within: Duration) -> bool {
+    let mut polled = [PollFd::new(fd, PollFlags::POLLOUT)];
+    let within = PollTimeout::try_from(within).unwrap_or(PollTimeout::MAX);
+    // one that is interrupted has waited long enough
+    poll(&mut polled, within).is_ok_and(|ready| ready > 0)
 }
 
 /// Opens a pipe, a terminal or another device, to write to it alone: who can read from a pipe too is its reader, and would not be told
