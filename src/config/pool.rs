@@ -22,9 +22,9 @@ pub const MAX_PROCESSES: i128 = 100_000;
 const MAX_NAME: usize = 64;
 
 const RESTARTS: [(&str, Restart); 3] = [
-    ("always", Restart::Always),
-    ("on-failure", Restart::OnFailure),
-    ("never", Restart::Never),
+    (Restart::Always.name(), Restart::Always),
+    (Restart::OnFailure.name(), Restart::OnFailure),
+    (Restart::Never.name(), Restart::Never),
 ];
 
 /// A pool while it is read: it begins as the defaults, and each of its keys replaces what they said.

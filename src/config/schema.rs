@@ -220,6 +220,17 @@ pub enum Restart {
     Never,
 }
 
+impl Restart {
+    /// As the file has it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Restart::Always => "always",
+            Restart::OnFailure => "on-failure",
+            Restart::Never => "never",
+        }
+    }
+}
+
 /// A signal that may ask a process to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the signals' own names, signal(7)")]

@@ -34,7 +34,7 @@ use crate::http;
 use crate::jobs::{JobServer, Newcomers, Options};
 use crate::sys::background::{self, Starting};
 use crate::sys::cgroup::Groups;
-use crate::sys::guardian::Guardian;
+use crate::sys::guardian::{self, Guardian};
 use crate::sys::lock::{LockError, StateFolder};
 use crate::sys::pressure::Gauge;
 use crate::sys::systemd::{self, Notifier};
@@ -116,6 +116,7 @@ pub fn run(mut settings: Settings) -> anyhow::Result<()> {
     let heritage = Heritage::new();
     let groups = match settings.config {
         Some(_) => {
+            succeed(&folder, &instance)?;
             orphans::inherit().context("cannot become a subreaper")?;
             control_groups(&settings)?
         }
@@ -139,6 +140,25 @@ pub fn run(mut settings: Settings) -> anyhow::Result<()> {
         groups,
     };
     serve(settings, limits, held, log, starting, None)
+}
+
+/// Takes the place of the last daemon of this folder, which is gone, for its lock was free. Nothing that it has started is to run
+/// beside what this one starts: who kills a daemon may have killed its guardian too.
+fn succeed(folder: &StateFolder, instance: &str) -> anyhow::Result<()> {
+    let file = super::paths::instance(folder.path());
+    // there need not have been one
+    let last = std::fs::read_to_string(&file).unwrap_or_default();
+    let left = match last.trim() {
+        "" => 0,
+        last => guardian::kill_left(last),
+    };
+    if left > 0 {
+        tracing::warn!(
+            processes = left,
+            "killed what the last daemon of this state folder had left behind"
+        );
+    }
+    std::fs::write(&file, instance).with_context(|| format!("cannot write {}", file.display()))
 }
 
 /// Goes on where another program in this process stopped, until the daemon is told to end.

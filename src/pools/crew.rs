@@ -118,6 +118,13 @@ pub(super) struct Counts {
     replaced: u32,
 }
 
+impl Counts {
+    /// One above `max` while processes are replaced; those that drain count.
+    fn replacing(self) -> u32 {
+        u32::from(self.stale + self.replaced > 0)
+    }
+}
+
 /// One pool and its processes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Crew {
@@ -413,7 +420,7 @@ impl Crew {
             ),
             false => how.clone(),
         });
-        let ended = match &ending {
+        let mut ended = match &ending {
             Ending::Exited(..) => format!("ended by itself after {up}: {how}"),
             Ending::NeverStarted(_) => how,
         };
@@ -433,6 +440,8 @@ impl Crew {
         } else {
             self.done.insert(member.slot);
             self.lost |= !success;
+            let rule = self.pool.restart.name();
+            ended.push_str(&format!("; it is not started again (restart: {rule})"));
         }
         if !hung {
             let level = match success && healthy {
@@ -548,6 +557,11 @@ impl Crew {
         if self.missing() == 0 {
             self.vacant.clear();
         }
+    }
+
+    /// Whether it would start one if those that are leaving were gone.
+    fn waits_for_room(&self) -> bool {
+        self.missing() > 0 && self.counts.live >= self.bounds().1 + self.counts.replacing()
     }
 
     /// How many processes it should have and has not.
@@ -722,10 +736,8 @@ impl Crew {
         let n = self.goal();
         let (min, max) = self.bounds();
         let starting_most = self.pool.scale.step.unwrap_or(u32::MAX);
-        // one above `max` while processes are replaced; those that drain count
-        let replacing = u32::from(counts.stale + counts.replaced > 0);
         if n == 0
-            || counts.live >= max + replacing
+            || counts.live >= max + counts.replacing()
             || counts.hung > 0
             || counts.starting >= starting_most
             || (self.restarts.is_failing() && counts.unproved > 0)

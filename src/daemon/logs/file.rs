@@ -163,7 +163,14 @@ impl SlotFile {
                 }
             }
             Ok(_) => self.close(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => self.close(),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) =>
+            {
+                self.close();
+            }
             // What is open can still be written, as far as anybody knows.
             Err(_) => {}
         }
@@ -551,6 +558,14 @@ mod tests {
         fs::write(&path, "").unwrap();
         write("four\n");
         assert_eq!(text(folder.path(), "1.log"), "four\n");
+        // a file where its folder was: there is nowhere to write to, which is counted
+        fs::remove_dir_all(folder.path().join("pool")).unwrap();
+        fs::write(folder.path().join("pool"), "").unwrap();
+        write("five\n");
+        fs::remove_file(folder.path().join("pool")).unwrap();
+        write("six\n");
+        assert_eq!(text(folder.path(), "1.log"), "six\n");
+        assert_eq!(file.shared.health.dropped(), 5);
     }
 
     #[test]

@@ -190,11 +190,17 @@ impl Manager {
             .collect()
     }
 
-    /// Reaps the orphans that have ended, and returns the others.
+    /// Reaps the orphans that have ended, and returns the others. One that has ended since the list was read may have left us a child
+    /// that is not in it, so the list is right only when nobody had to be reaped.
     fn reap(&self) -> Vec<Process> {
-        let mut orphans = self.orphans();
-        orphans.retain(|orphan| !(orphan.ended && orphans::reap(orphan.pid)));
-        orphans
+        loop {
+            let mut orphans = self.orphans();
+            let before = orphans.len();
+            orphans.retain(|orphan| !(orphan.ended && orphans::reap(orphan.pid)));
+            if orphans.len() == before {
+                return orphans;
+            }
+        }
     }
 
     /// Kills what is left when all processes have ended: what ran under another name than its process's all the time.
