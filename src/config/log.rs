@@ -4,7 +4,7 @@ use indexmap::IndexMap;
 
 use super::keys;
 use super::problem::quote;
-use super::read::{Entry, Reader};
+use super::read::{Entry, Reader, set};
 use super::schema::{Log, LogFormat, Pool, Stderr};
 
 const FORMATS: [(&str, LogFormat); 2] = [("text", LogFormat::Text), ("json", LogFormat::Json)];
@@ -115,11 +115,4 @@ fn pattern(reader: &mut Reader<'_>, entry: Entry<'_>, of_all_pools: bool) -> Opt
 /// What is written to and never rotated, such as the daemon's own standard output.
 fn is_device(path: &str) -> bool {
     path.starts_with("/dev/")
-}
-
-/// Keeps what was there when the value was no good.
-fn set<T>(field: &mut T, value: Option<T>) {
-    if let Some(value) = value {
-        *field = value;
-    }
 }
