@@ -18,9 +18,9 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::Failure;
 use super::client::{Daemon, DaemonArgs, block_on};
-use super::logs::{BURST, LOOK, Logs, Sink};
+use super::logs::{BURST, LOOK, Logs, Sink, Wants};
 use super::pool_slot::PoolSlot;
-use super::terminal::{self, Reader};
+use super::terminal;
 use crate::http::{Done, Order};
 use crate::pools::Slot;
 use crate::status::{Colour, Status};
@@ -250,7 +250,7 @@ impl Shell {
         }
     }
 
-    fn written(&mut self, gathered: Gathered, read: Result<Reader, Failure>) {
+    fn written(&mut self, gathered: Gathered, read: Result<Wants, Failure>) {
         let Gathered { bytes, mut said } = gathered;
         if !bytes.is_empty() {
             self.top.handle(Event::Written(bytes));
@@ -270,13 +270,13 @@ struct Gathered {
 }
 
 impl Sink for Gathered {
-    fn write(&mut self, out: &mut Vec<u8>) -> Result<Reader, Failure> {
-        // Of a flood the last of it is shown, and no more is kept.
-        if self.bytes.len() > BURST {
-            self.bytes.clear();
-        }
+    fn write(&mut self, out: &mut Vec<u8>) -> Result<Wants, Failure> {
         self.bytes.append(out);
-        Ok(Reader::There)
+        // A screen shows the last of a flood, and has keys to attend to.
+        Ok(match self.bytes.len() < BURST {
+            true => Wants::All,
+            false => Wants::Newest,
+        })
     }
 
     fn say(&mut self, text: String) {

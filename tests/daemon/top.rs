@@ -177,6 +177,24 @@ fn logs_are_read_and_a_pool_is_explained() {
 }
 
 #[test]
+fn a_flood_of_output_leaves_the_keys_alone() {
+    let daemon = Daemon::start("noise: {cmd: yes, count: 2, start_timeout: 1h}\n");
+    let terminal = Terminal::new(&daemon.home);
+    terminal.types("gearpool top");
+    terminal.shows("noise/2");
+    for _ in 0..3 {
+        terminal.presses(&["l"]);
+        terminal.comes_to("its lines", |screen| {
+            screen.contains("as it comes") && screen.contains(" | y")
+        });
+        terminal.presses(&["PPage"]);
+        terminal.shows("End goes on to what comes");
+        terminal.presses(&["Escape"]);
+        terminal.shows("no functions");
+    }
+}
+
+#[test]
 fn the_terminal_is_given_back() {
     let mut daemon = Daemon::start(FILE);
     daemon.ready("fetchURL", 2);

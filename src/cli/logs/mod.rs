@@ -9,7 +9,8 @@ mod lines;
 mod tail;
 
 use std::collections::BTreeMap;
-use std::io::{self, Write as _};
+use std::io;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -96,10 +97,21 @@ pub(super) trait Sink {
     ///
     /// # Errors
     /// What writing gives, but for the end of the reader.
-    fn write(&mut self, out: &mut Vec<u8>) -> Result<Reader, Failure>;
+    fn write(&mut self, out: &mut Vec<u8>) -> Result<Wants, Failure>;
 
     /// Takes a sentence that is not the workers'.
     fn say(&mut self, text: String);
+}
+
+/// What a [`Sink`] wants of what has been written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wants {
+    /// All of it.
+    All,
+    /// What is written from now on.
+    Newest,
+    /// No more.
+    Nothing,
 }
 
 /// Standard output, and standard error.
@@ -138,11 +150,11 @@ impl LogsArgs {
             if self.events {
                 return logs.events(self.lines);
             }
-            let reader = logs.begin(self.lines, self.follow, &mut Printed)?;
+            let wants = logs.begin(self.lines, self.follow, &mut Printed)?;
             if let Some(missing) = missing {
                 terminal::say(&missing);
             }
-            if reader == Reader::Gone || !self.follow {
+            if wants == Wants::Nothing || !self.follow {
                 return Ok(0);
             }
             tokio::select! {
@@ -240,7 +252,7 @@ impl Logs {
         lines: usize,
         follow: bool,
         sink: &mut impl Sink,
-    ) -> Result<Reader, Failure> {
+    ) -> Result<Wants, Failure> {
         let now = Instant::now();
         let mut out = Vec::new();
         for log in self.find().with_context(|| unreadable(&self.log_dir))? {
@@ -251,12 +263,12 @@ impl Logs {
             if !follow {
                 slot.lines.finish(&mut out);
             }
-            if sink.write(&mut out)? == Reader::Gone {
-                return Ok(Reader::Gone);
+            if sink.write(&mut out)? == Wants::Nothing {
+                return Ok(Wants::Nothing);
             }
             self.slots.insert(log, slot);
         }
-        Ok(Reader::There)
+        Ok(Wants::All)
     }
 
     /// The last things that happened to each slot, by time.
@@ -277,7 +289,7 @@ impl Logs {
 
     async fn follow(&mut self) -> Result<u8, Failure> {
         // Asked too while there is nothing to write: `logs -f | head` is to end with head.
-        while self.look(&mut Printed)? == Reader::There && terminal::asked() == Reader::There {
+        while self.look(&mut Printed)? != Wants::Nothing && terminal::asked() == Reader::There {
             tokio::time::sleep(LOOK).await;
         }
         Ok(0)
@@ -287,7 +299,7 @@ impl Logs {
     ///
     /// # Errors
     /// A folder that cannot be read, and what the sink gives; a file that cannot be read is said.
-    pub(super) fn look(&mut self, sink: &mut impl Sink) -> Result<Reader, Failure> {
+    pub(super) fn look(&mut self, sink: &mut impl Sink) -> Result<Wants, Failure> {
         for log in self.find().with_context(|| unreadable(&self.log_dir))? {
             if !self.slots.contains_key(&log) {
                 let tail = Tail::from_start(log.path.clone());
@@ -304,17 +316,31 @@ impl Logs {
                 failed,
             } = slot;
             // A burst goes out as it is read, so that it takes no memory of its own size.
-            let mut written = Ok(Reader::There);
+            let mut written = Ok(Wants::All);
             let read = tail.read(|bytes| {
                 lines.feed(bytes, now, &mut out);
-                if out.len() >= BURST && matches!(written, Ok(Reader::There)) {
+                if out.len() >= BURST {
                     written = sink.write(&mut out);
                 }
+                match written {
+                    Ok(Wants::All) => ControlFlow::Continue(()),
+                    Ok(Wants::Newest | Wants::Nothing) | Err(_) => ControlFlow::Break(()),
+                }
             });
-            lines.expire(now, &mut out);
-            if written? == Reader::Gone || sink.write(&mut out)? == Reader::Gone {
-                return Ok(Reader::Gone);
-            }
+            let read = match written? {
+                Wants::All => {
+                    lines.expire(now, &mut out);
+                    if sink.write(&mut out)? == Wants::Nothing {
+                        return Ok(Wants::Nothing);
+                    }
+                    read.map(|_| ())
+                }
+                Wants::Newest => {
+                    lines.forget();
+                    tail.skip()
+                }
+                Wants::Nothing => return Ok(Wants::Nothing),
+            };
             match read {
                 Ok(()) => *failed = false,
                 Err(error) if !*failed => {
@@ -324,7 +350,7 @@ impl Logs {
                 Err(_) => {}
             }
         }
-        Ok(Reader::There)
+        Ok(Wants::All)
     }
 
     fn find(&self) -> io::Result<Vec<SlotLog>> {
@@ -367,14 +393,16 @@ impl Logs {
 }
 
 impl Sink for Printed {
-    fn write(&mut self, out: &mut Vec<u8>) -> Result<Reader, Failure> {
+    fn write(&mut self, out: &mut Vec<u8>) -> Result<Wants, Failure> {
         if out.is_empty() {
-            return Ok(Reader::There);
+            return Ok(Wants::All);
         }
-        let mut stdout = io::stdout().lock();
-        let written = stdout.write_all(out).and_then(|()| stdout.flush());
+        let reader = terminal::print_bytes(out)?;
         out.clear();
-        terminal::reader(written)
+        Ok(match reader {
+            Reader::There => Wants::All,
+            Reader::Gone => Wants::Nothing,
+        })
     }
 
     fn say(&mut self, text: String) {
