@@ -6,7 +6,7 @@ use indexmap::IndexMap;
 
 use super::keys;
 use super::problem::quote;
-use super::read::{Entry, Reader};
+use super::read::{Entry, Reader, set};
 use super::schema::{Log, LogFormat, Pool, Stderr};
 
 const FORMATS: [(&str, LogFormat); 2] = [("text", LogFormat::Text), ("json", LogFormat::Json)];
@@ -112,11 +112,4 @@ fn pattern(reader: &mut Reader<'_>, entry: Entry<'_>, of_all_pools: bool) -> Opt
     }
     let path = reader.at.folder.join(text);
     Some(path.to_string_lossy().into_owned())
-}
-
-/// Keeps what was there when the value was no good.
-fn set<T>(field: &mut T, value: Option<T>) {
-    if let Some(value) = value {
-        *field = value;
-    }
 }
