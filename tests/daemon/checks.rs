@@ -263,6 +263,20 @@ fn a_check_that_hangs_is_ended_and_one_that_is_overtaken_is_given_up() {
     assert_eq!(finish(restart).code, 1);
 }
 
+/// However soon after its last words it ends.
+#[test]
+fn the_last_words_of_a_check_are_always_told() {
+    let file = "f: {cmd: php worker.php, min: 0, check: \"sh -c 'echo last words; exit 7'\"}\n";
+    let daemon = Daemon::start(file);
+    for _ in 0..30 {
+        let refused = daemon.run(&["restart", "f"]);
+        assert!(
+            refused.err.ends_with(": exit 7\n  | last words\n"),
+            "{refused:?}"
+        );
+    }
+}
+
 fn git(daemon: &Daemon, words: &[&str]) {
     let mut command = Command::new("git");
     let author = ["-c", "user.name=a", "-c", "user.email=a@example.com"];
