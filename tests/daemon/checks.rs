@@ -362,6 +362,24 @@ fn changed_code_is_one_rolling_restart_however_it_comes() {
 }
 
 #[test]
+fn a_file_behind_links_is_code_too() {
+    let home = Home::new("f: {cmd: php worker.php, cwd: app, watch: '*.php'}\n");
+    fs::create_dir(home.path("app")).unwrap();
+    fs::create_dir(home.path("shared")).unwrap();
+    home.write("app/worker.php", include_str!("worker.php"));
+    home.write("shared/real.php", "<?php\n");
+    let link = |to: &str, name: &str| std::os::unix::fs::symlink(to, home.path(name)).unwrap();
+    link("real.php", "shared/named.php");
+    link("../shared/named.php", "app/linked.php");
+    let daemon = Daemon::start_in(home, &[]);
+    let before = pids(&daemon.ready("f", 1));
+    daemon.home.write("shared/real.php", "<?php // changed\n");
+    until("the next process", || pids(&daemon.ready("f", 1)) != before);
+    let log = daemon.log();
+    assert!(log.contains("app/linked.php has changed"), "{log}");
+}
+
+#[test]
 fn a_link_that_leads_to_another_release_is_changed_code() {
     let home = Home::new("f: {cmd: php worker.php, cwd: app/current, watch: '*.php'}\n");
     for release in ["1", "2"] {
