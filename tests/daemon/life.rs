@@ -213,6 +213,28 @@ functions:
     );
 }
 
+#[test]
+fn the_daemon_ends_with_a_pool_whose_check_lets_it_start_nothing() {
+    let mut daemon = Daemon::start(
+        r#"
+server: {exit_on_failure: true}
+functions:
+  good: {cmd: php worker.php}
+  bad: {cmd: php worker.php, check: "until [ -e go ]; do sleep 0.02; done; exit 4", shell: true}
+"#,
+    );
+    daemon.ready("good", 1);
+    daemon.home.write("go", "");
+    assert_eq!(daemon.end().0, 1);
+    let log = daemon.log();
+    assert!(
+        log.contains(
+            "ended by exit_on_failure: bad: its check failed, and none of its processes runs"
+        ),
+        "{log}"
+    );
+}
+
 /// As process 1 of a container: it reaps what it has not started, leaves it alone otherwise, and ends when it is told to.
 #[test]
 fn as_process_1() {

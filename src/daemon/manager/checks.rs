@@ -4,6 +4,8 @@
 //! is in force at once and starts nothing meanwhile. A restart, by hand or for changed code, waits as well.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::Read as _;
 
 use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::pipe::Receiver;
@@ -398,9 +400,13 @@ async fn outcome(child: Child, pool: &Pool) -> Option<Unfit> {
                 },
             }
         };
-        // what it wrote last is in the pipe; one that it has started may hold the other end for ever
-        while let Some(Ok(count @ 1..)) = pipe.as_mut().map(|pipe| pipe.try_read(&mut buffer)) {
-            tail.push(&buffer[..count]);
+        // What it wrote last is in the pipe, whether or not tokio knows by now that there is something. One that it has started may
+        // hold the other end for ever.
+        let rest = pipe.and_then(|pipe| pipe.into_nonblocking_fd().ok());
+        if let Some(mut rest) = rest.map(File::from) {
+            while let Ok(count @ 1..) = rest.read(&mut buffer) {
+                tail.push(&buffer[..count]);
+            }
         }
         status
     };
