@@ -33,7 +33,7 @@ use crate::sys::cgroup::Group;
 use crate::sys::handover;
 
 /// What the value means. Another version cannot be taken over from, nor handed over to.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The first word of the file, and of the answer to the question whether it can be read.
 const NAME: &str = "gearpool-handover";
