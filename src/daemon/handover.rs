@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use super::crew::Crew;
 use super::listener::ListenerState;
 use super::logs::PipeState;
-use super::manager::{Heritage, Losses};
+use super::manager::{Begun, Heritage, Losses};
 use super::peer::PeerState;
 use crate::config::Pool;
 use crate::jobs;
@@ -85,6 +85,8 @@ pub(super) struct State<'a> {
     pub(super) in_force: Option<Cow<'a, [Arc<Pool>]>>,
     /// Those whose check has failed.
     pub(super) unfit: Cow<'a, BTreeSet<String>>,
+    /// The checks that are not through.
+    pub(super) checks: Vec<Begun>,
     pub(super) heritage: Cow<'a, Heritage>,
     pub(super) pipes: Cow<'a, [PipeState]>,
     /// Bytes of the processes' output that could not be written.

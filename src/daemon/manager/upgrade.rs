@@ -12,6 +12,7 @@ use std::process::Stdio;
 
 use tokio::process::Command;
 
+use super::checks::Begun;
 use super::orders::answer;
 use super::*;
 use crate::daemon::handover::{self, FolderState, GuardianState, State};
@@ -68,6 +69,7 @@ pub(in crate::daemon) struct Left {
     pub(in crate::daemon) in_force: Option<Vec<Arc<Pool>>>,
     /// Those whose check had failed.
     pub(in crate::daemon) unfit: BTreeSet<String>,
+    pub(in crate::daemon) checks: Vec<Begun>,
 }
 
 /// An upgrade under way.
@@ -165,16 +167,20 @@ impl Manager {
         if let Some(ending) = self.ending {
             return self.call_off(&format!("the daemon is shutting down: {ending:?}"));
         }
-        if self.parts.hub.arriving() > 0 || self.reaped() > 0 {
-            return self.look_again("connections or processes come and go too fast");
+        if self.parts.hub.arriving() > 0 {
+            return self.look_again("connections come and go too fast");
+        }
+        if self.reaped() > 0 {
+            let why = self.what_is_swept();
+            return self.look_again(&why);
         }
         // whoever is in the middle of a handshake has no connection yet, and may never have one: it is cut then
         let patience = until + HANDSHAKES - WAIT;
         if self.parts.hub.shaking() > 0 && self.parts.hub.now() < patience {
             return self.look_again("connections with TLS come and go too fast");
         }
-        if self.is_checking() {
-            return self.look_again("a pool's check is running; try again when it has ended");
+        if self.put_off_askers() {
+            self.ordered = self.parts.hub.now();
         }
         if self.parts.hub.now().since(self.ordered) < ANSWER {
             return self.look_again("there are too many orders");
@@ -200,6 +206,18 @@ impl Manager {
             }
         };
         self.call_off(&error);
+    }
+
+    /// Which ends of processes there is no moment between.
+    fn what_is_swept(&self) -> String {
+        let ended = self.sweeps.keys().find_map(|&proc| self.crew.get(proc));
+        match ended {
+            Some(member) => format!(
+                "{}/{} has ended, and what it has left behind has not; try again when that is gone",
+                member.pool.name, member.slot.0
+            ),
+            None => "processes end too fast".to_owned(),
+        }
     }
 
     /// This moment will not do.
@@ -313,6 +331,7 @@ impl Manager {
                 pipes: pipes.into(),
                 in_force: file.as_ref().map(|file| Cow::Borrowed(file.pools())),
                 unfit: Cow::Borrowed(checks.unfit()),
+                checks: checks.begun(),
                 logs_dropped: logs.dropped(),
             };
             let file = state.write(&ground.folder.path)?;
@@ -339,11 +358,12 @@ impl Manager {
             killed,
             in_force,
             unfit,
+            checks,
         } = left;
         (self.supervisor, self.crew, self.losses) = (supervisor, crew, losses);
         (self.groups, self.killed) = (groups, killed);
         self.left = in_force;
-        self.checks.remember(unfit);
+        self.checks.remember(unfit, checks);
         let mut of_pid: HashMap<u32, Vec<_>> = HashMap::new();
         for state in pipes {
             match sys::handover::adopt(state.descriptor()) {
