@@ -33,7 +33,7 @@ use self::service::Told;
 use self::upgrade::Upgrade;
 pub(super) use self::upgrade::{Ground, Left};
 use super::code::CodeWatch;
-use super::control::{Control, Force, Reply};
+use super::control::{Control, Reply};
 use super::crew::{Crew, Member, MemberService, Registration};
 use super::demand;
 use super::file::{self, ConfigFile, Reading};
@@ -320,7 +320,7 @@ impl Manager {
                     }
                 }
                 Happening::ShutDown(stop) => self.shut_down(stop),
-                Happening::Upgrade => self.upgrade(Force::No, None),
+                Happening::Upgrade => self.upgrade(None),
                 Happening::Consented(answer) => self.consented(answer),
                 Happening::Deadline => {}
             }
