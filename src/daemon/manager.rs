@@ -27,6 +27,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
+pub(super) use self::checks::Begun;
 use self::checks::Checks;
 pub(super) use self::jobs::Losses;
 use self::service::Told;
@@ -250,6 +251,7 @@ impl Manager {
                 let reading = file.go_on_from(in_force);
                 // what came of it has been logged
                 let _ = self.apply(reading);
+                self.check_left();
             }
             _ => {
                 self.configure();
