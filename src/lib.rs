@@ -13,7 +13,8 @@
 //! [`quiesce`](jobs::JobServer::quiesce), "give this connection no more jobs". The job server tells it one thing back:
 //! [`Parked`](jobs::Notice::Parked), "this connection has no job, and nothing of its worker's code is left to run". Under the lock a
 //! job is either assigned before the quiesce, and is waited for, or not at all: so a process can be stopped without cutting a job,
-//! with workers that know nothing of Gearpool. That pair is why both live in one process.
+//! with workers that know nothing of Gearpool. That pair is why both live in one process. What is put together of one for the other is
+//! in `daemon::crew` and `daemon::demand`, by which the simulation does it too.
 //!
 //! *Pure* means: no tokio, no files, sockets, processes, threads or environment, no clock, no random number, no log. The moment is an
 //! argument ([`time::Time`]), the next deadline a return value, and what is to be done comes back as values that the shell carries
