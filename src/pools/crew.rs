@@ -13,6 +13,7 @@ mod fitness;
 mod look;
 mod rush;
 mod size;
+mod unrest;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use self::fitness::Fitness;
 use self::rush::Rushing;
+use self::unrest::Unrest;
 use super::event::{
     Action, ExitStatus, Level, PoolLoad, Pressure, ProcId, ProcLoad, Slot, Stop, Tell,
 };
@@ -128,6 +130,9 @@ pub(super) struct Crew {
     rush: Option<Rushing>,
     /// What became of its check.
     fitness: Fitness,
+    /// What became of changes of its code.
+    #[serde(default)]
+    unrest: Unrest,
 
     /// In the order of their start, which is that of their numbers.
     members: Vec<Process>,
@@ -202,6 +207,7 @@ impl Crew {
             by_hand: ByHand::default(),
             rush: None,
             fitness: Fitness::of_new(&pool),
+            unrest: Unrest::default(),
             members: Vec::new(),
             counts: Counts::default(),
             vacant: BTreeSet::new(),
@@ -274,6 +280,9 @@ impl Crew {
                 "the file has changed this pool: what was set by hand is dropped".to_owned(),
                 turn.out,
             );
+        }
+        if self.pool.watch != pool.watch {
+            self.unrest = Unrest::default();
         }
         self.pool = pool;
         self.fitness.configured(&self.pool);
@@ -466,6 +475,9 @@ impl Crew {
     }
 
     pub(super) fn restart(&mut self, slot: Option<Slot>) {
+        if slot.is_none() {
+            self.unrest.restarted();
+        }
         for member in &mut self.members {
             if slot.is_none_or(|slot| slot == member.slot) {
                 member.stale.get_or_insert(Why::Restart);
@@ -513,6 +525,7 @@ impl Crew {
         self.dirty = false;
         self.waiting = Waiting::Nothing;
         self.advance(turn);
+        self.renew_held(turn);
         self.counts = self.count();
         let gone_because = self.gone_because(daemon);
         if gone_because.is_none() {
@@ -826,7 +839,11 @@ impl Crew {
             _ => self.past.peak_falls_at(),
         };
         self.due = processes
-            .chain([restart, shed, peak].into_iter().flatten())
+            .chain(
+                [restart, shed, peak, self.unrest.due()]
+                    .into_iter()
+                    .flatten(),
+            )
             .min();
     }
 
