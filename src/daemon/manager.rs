@@ -313,7 +313,7 @@ impl Manager {
                     pid,
                     failure,
                 } => self.checked(&pool, number, pid, failure),
-                Happening::CodeChanged { pool, what } => self.code_changed(&pool, &what),
+                Happening::CodeChanged { pool, what } => self.code_changed(pool, what),
                 Happening::Reload => {
                     self.parts.log.reopen();
                     if self.parts.file.is_some() || self.parts.pem_files.is_some() {
@@ -447,6 +447,7 @@ impl Manager {
                     let _ = group.kill();
                 }
             }
+            Action::Renew { pool } => self.renew(&pool),
             Action::Tell(tell) => say(&tell),
             Action::GiveUp { pool, reason } => {
                 tracing::error!("{pool}: {reason}; exit_on_failure is set: the daemon ends");
