@@ -74,6 +74,7 @@
 //! | [`client`] | a connection to any Gearman server, for our own commands | `proto`, `tls` |
 //! | [`daemon`] | tokio: hub, connections, listeners, manager, logs, file, start and end | all of the above |
 //! | [`http`] | the control API on a Unix socket | `daemon::control`, `status` |
+//! | [`top`] | PURE. The screen of `gearpool top`: keys and snapshots in, orders and cells out | `status`, `http`'s orders |
 //! | [`cli`] | one file a command | all |
 //!
 //! `jobs` never imports `pools`, nor `pools` `jobs`. `tests/tidy.rs` reads the sources and fails on an import that this table does not
@@ -128,5 +129,7 @@ pub mod client;
 pub mod daemon;
 
 pub mod http;
+
+pub mod top;
 
 pub mod cli;

@@ -42,6 +42,8 @@ mod shutdown;
 mod support;
 #[path = "daemon/sweep.rs"]
 mod sweep;
+#[path = "daemon/top.rs"]
+mod top;
 #[path = "daemon/tutorial.rs"]
 mod tutorial;
 #[path = "daemon/view.rs"]

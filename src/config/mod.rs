@@ -31,6 +31,7 @@ use self::read::{At, Reader};
 
 pub use address::{Address, AddressError, DEFAULT_PORT, DEFAULT_TLS_PORT};
 pub use cron::{Cron, NoCron};
+pub use pool::MAX_PROCESSES;
 pub use problem::{Problem, Problems};
 pub use schema::{
     Command, Config, Limit, Limits, Log, LogFormat, NoSignal, PemFiles, PemPlaces, Pool, Resource,

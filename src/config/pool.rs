@@ -17,7 +17,7 @@ use super::tree::{Place, Value};
 use super::units::parse_umask;
 
 /// More processes of one command than any machine runs; a number beyond it is a typing error.
-pub(super) const MAX_PROCESSES: i128 = 100_000;
+pub const MAX_PROCESSES: i128 = 100_000;
 /// In bytes. What the protocol's other implementations take as a name without trouble.
 const MAX_NAME: usize = 64;
 

@@ -26,10 +26,12 @@
 mod api;
 mod body;
 mod jobs;
+mod order;
 mod socket;
 
 pub use api::serve;
 pub use body::{Bounds, Done, Refused};
+pub use order::{Order, segment};
 pub use socket::{BindError, bind};
 
 #[cfg(doc)]

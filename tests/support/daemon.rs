@@ -192,6 +192,21 @@ impl Daemon {
         self.child.id()
     }
 
+    /// The size of its memory that a line of /proc/PID/status has, such as `VmRSS`, in bytes.
+    pub(crate) fn memory(&self, name: &str) -> i64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let mut lines = status.lines().filter_map(|line| line.split_once(':'));
+        let (_, size) = lines.find(|line| line.0 == name).unwrap();
+        let kibibytes: i64 = size.trim_end_matches("kB").trim().parse().unwrap();
+        kibibytes << 10
+    }
+
+    /// How many descriptors it has.
+    pub(crate) fn descriptors(&self) -> usize {
+        let folder = format!("/proc/{}/fd", self.pid());
+        fs::read_dir(folder).unwrap().count()
+    }
+
     /// Its own log so far.
     pub(crate) fn log(&self) -> String {
         self.home.read("daemon.log")

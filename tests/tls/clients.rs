@@ -119,11 +119,11 @@ fn debians_gearman_tool_needs_a_tunnel() {
     );
 }
 
-/// The commands of the README, as they stand there but for the name.
+/// The commands of docs/tls.md, as they stand there but for the name.
 #[test]
-fn the_certificates_of_the_readme() {
-    let readme = include_str!("../../README.md").replace("jobs.example.com", "localhost");
-    let lines: Vec<&str> = readme
+fn the_certificates_of_the_documentation() {
+    let page = include_str!("../../docs/tls.md").replace("jobs.example.com", "localhost");
+    let lines: Vec<&str> = page
         .lines()
         .filter_map(|line| line.strip_prefix("    openssl "))
         .collect();

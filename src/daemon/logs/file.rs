@@ -1,4 +1,4 @@
-//! One slot's log file: line ends, rotation, its index, and what happens when it cannot be written.
+//! One slot's log file: line ends, when it is rotated, its index, and what happens when it cannot be written.
 
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
 use std::io::{self, Write};
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::gzip::Gzip;
 use super::health::Health;
 use super::index::{Index, IndexState, What};
-use super::names;
+use super::{names, older};
 use crate::config::Log;
 use crate::sys::pipe;
 use crate::sys::siphon::Siphon;
@@ -62,7 +62,7 @@ struct Open {
 }
 
 /// What is known of a file besides what is in it, for another program to go on.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct FileState {
     /// The one that was open.
     id: Option<(u64, u64)>,
@@ -72,6 +72,15 @@ pub(super) struct FileState {
 }
 
 impl SlotFile {
+    /// Opens the file, or creates it, to go on at its end. A line that the process before left unfinished is ended first.
+    pub(super) fn open(place: Place, config: Log, shared: Shared) -> SlotFile {
+        let mut file = SlotFile::resume(place, config, shared, FileState::default());
+        if !file.at_line_start {
+            file.put(b"\n");
+        }
+        file
+    }
+
     /// Goes on where another program stopped, in the middle of a line perhaps.
     pub(super) fn resume(place: Place, config: Log, shared: Shared, state: FileState) -> SlotFile {
         let FileState {
@@ -81,13 +90,14 @@ impl SlotFile {
             index,
         } = state;
         if config.compress {
+            // Those that were not done with when the daemon ended, or were not to be compressed then.
             shared.gzip.compress(&place.path);
         }
         if trouble {
             shared.health.fails_still();
         }
         let mut file = SlotFile {
-            index: Index::resumed(names::index(&place.path), index),
+            index: Index::new(names::index(&place.path), index),
             place,
             config,
             shared,
@@ -133,32 +143,6 @@ impl SlotFile {
     /// What becomes of it.
     pub(super) fn config(&self) -> &Log {
         &self.config
-    }
-
-    /// Opens the file, or creates it, to go on at its end. A line that the process before left unfinished is ended first.
-    pub(super) fn open(place: Place, config: Log, shared: Shared) -> SlotFile {
-        if config.compress {
-            // Those that were not done with when the daemon ended, or were not to be compressed then.
-            shared.gzip.compress(&place.path);
-        }
-        let mut file = SlotFile {
-            index: Index::new(names::index(&place.path)),
-            place,
-            config,
-            shared,
-            file: None,
-            size: 0,
-            at_line_start: true,
-            trouble: false,
-            stuck: false,
-        };
-        if let Err(error) = file.reopen(None) {
-            file.fail(&error, 0);
-        }
-        if !file.at_line_start {
-            file.put(b"\n");
-        }
-        file
     }
 
     /// Whether the file is still where it was: one that was moved away or removed, by hand or by logrotate, is begun again, and so is
@@ -386,36 +370,16 @@ impl SlotFile {
         Ok(())
     }
 
-    /// `1.log` → `1.log.1` → … → `1.log.<keep>`, each with its index, and a new `1.log`.
+    /// Begins a new file, and makes the old one the first of the older ones.
     fn rotate(&mut self) -> io::Result<()> {
         self.index.close();
-        let (log, keep) = (&self.place.path, self.config.keep);
+        let (log, gzip) = (&self.place.path, &self.shared.gzip);
         {
-            let _names = self.shared.gzip.names();
-            if keep == 0 {
-                fs::remove_file(log)?;
-                // The next one empties it in any case.
-                let _ = fs::remove_file(names::index(log));
-            } else {
-                // Only up to the first gap: when a rename fails half way, trying again must not push the oldest out once more.
-                let mut end = 1;
-                while end < keep && is_there(log, end) {
-                    end += 1;
-                }
-                for age in (1..end).rev() {
-                    shift(log, age)?;
-                }
-                remove(log, 1);
-                shift(log, 0)?;
-            }
-            // Those that an earlier configuration kept.
-            let mut age = keep + 1;
-            while remove(log, age) {
-                age += 1;
-            }
+            let _names = gzip.names();
+            older::push(log, self.config.keep)?;
         }
-        if keep > 0 && self.config.compress {
-            self.shared.gzip.compress(log);
+        if self.config.keep > 0 && self.config.compress {
+            gzip.compress(log);
         }
         self.file = None;
         self.reopen(None)
@@ -459,36 +423,6 @@ fn lead(link: &Path, path: Option<&PathBuf>) -> io::Result<()> {
     }
 }
 
-fn is_there(log: &Path, age: u32) -> bool {
-    let file = names::older(log, age);
-    file.exists() || names::compressed(&file).exists()
-}
-
-/// Makes a file one rotation older, in place of what is there.
-fn shift(log: &Path, age: u32) -> io::Result<()> {
-    let (from, to) = (names::older(log, age), names::older(log, age + 1));
-    if age > 0 {
-        remove(log, age + 1);
-    }
-    if from.exists() {
-        fs::rename(&from, &to)?;
-    } else {
-        fs::rename(names::compressed(&from), names::compressed(&to))?;
-    }
-    // There need not be one.
-    let _ = fs::rename(names::index(&from), names::index(&to));
-    Ok(())
-}
-
-/// Removes a file with its index. Returns whether there was one.
-fn remove(log: &Path, age: u32) -> bool {
-    let file = names::older(log, age);
-    let plain = fs::remove_file(&file).is_ok();
-    let compressed = fs::remove_file(names::compressed(&file)).is_ok();
-    let _ = fs::remove_file(names::index(&file));
-    plain || compressed
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -506,6 +440,15 @@ mod tests {
         SlotFile::open(Place { path, link: None }, config, shared)
     }
 
+    /// Rotated past so many bytes, with so many older files.
+    fn small(max_size: u64, keep: u32) -> Log {
+        Log {
+            max_size,
+            keep,
+            ..Log::default()
+        }
+    }
+
     fn text(folder: &Path, name: &str) -> String {
         fs::read_to_string(folder.join("pool").join(name)).unwrap()
     }
@@ -513,12 +456,7 @@ mod tests {
     #[test]
     fn rotates_between_lines() {
         let folder = tempfile::tempdir().unwrap();
-        let config = Log {
-            max_size: 10,
-            keep: 2,
-            ..Log::default()
-        };
-        let mut file = open(folder.path(), config);
+        let mut file = open(folder.path(), small(10, 2));
         // A chunk that holds many files, a line in several chunks, a line longer than a file.
         for chunk in [
             "one\ntwo\nthree\nfour\n",
@@ -538,20 +476,15 @@ mod tests {
     #[test]
     fn keeping_fewer_removes_the_others() {
         let folder = tempfile::tempdir().unwrap();
-        let config = |keep| Log {
-            max_size: 4,
-            keep,
-            ..Log::default()
-        };
-        let mut file = open(folder.path(), config(5));
+        let mut file = open(folder.path(), small(4, 5));
         file.append(b"1\n\n2\n\n3\n\n4\n\n5\n\n6\n\n7\n\n");
         assert!(folder.path().join("pool/1.log.5").exists());
-        let mut file = open(folder.path(), config(1));
+        let mut file = open(folder.path(), small(4, 1));
         file.append(b"8\n\n");
         assert_eq!(text(folder.path(), "1.log"), "8\n\n");
         assert_eq!(text(folder.path(), "1.log.1"), "7\n\n");
         assert!(!folder.path().join("pool/1.log.2").exists());
-        let mut file = open(folder.path(), config(0));
+        let mut file = open(folder.path(), small(4, 0));
         file.append(b"9\n\n");
         assert_eq!(text(folder.path(), "1.log"), "9\n\n");
         assert!(!folder.path().join("pool/1.log.1").exists());
@@ -613,14 +546,9 @@ mod tests {
     #[test]
     fn a_rotation_that_fails_loses_nothing() {
         let folder = tempfile::tempdir().unwrap();
-        let config = Log {
-            max_size: 4,
-            keep: 1,
-            ..Log::default()
-        };
         // A folder cannot be replaced by a file.
         fs::create_dir_all(folder.path().join("pool/1.log.1/full")).unwrap();
-        let mut file = open(folder.path(), config);
+        let mut file = open(folder.path(), small(4, 1));
         for chunk in ["one\n", "two\n", "three\n"] {
             file.append(chunk.as_bytes());
         }
@@ -664,12 +592,7 @@ mod tests {
     #[test]
     fn the_index_is_rotated_with_the_log() {
         let folder = tempfile::tempdir().unwrap();
-        let config = Log {
-            max_size: 4,
-            keep: 2,
-            ..Log::default()
-        };
-        let mut file = open(folder.path(), config);
+        let mut file = open(folder.path(), small(4, 2));
         let now = SystemTime::now();
         file.note(now, What::Start { pid: 1 });
         for number in 0..4 {
@@ -699,10 +622,8 @@ mod tests {
         use std::io::Read as _;
         let folder = tempfile::tempdir().unwrap();
         let config = Log {
-            max_size: 4,
-            keep: 3,
             compress: true,
-            ..Log::default()
+            ..small(4, 3)
         };
         let mut file = open(folder.path(), config);
         let older = |age: u32| folder.path().join(format!("pool/1.log.{age}.gz"));
