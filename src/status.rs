@@ -10,6 +10,8 @@ pub mod explain;
 mod grid;
 pub mod jobs;
 mod page;
+#[cfg(test)]
+pub(crate) mod samples;
 pub mod table;
 pub mod words;
 

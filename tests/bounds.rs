@@ -40,15 +40,7 @@ fn number(short: usize, full: usize) -> usize {
 
 /// The daemon's resident memory, in bytes.
 fn memory(daemon: &Daemon) -> i64 {
-    let statm = std::fs::read_to_string(format!("/proc/{}/statm", daemon.pid())).unwrap();
-    let pages: i64 = statm.split(' ').nth(1).unwrap().parse().unwrap();
-    pages * 4096
-}
-
-fn descriptors(daemon: &Daemon) -> usize {
-    std::fs::read_dir(format!("/proc/{}/fd", daemon.pid()))
-        .unwrap()
-        .count()
+    daemon.memory("VmRSS")
 }
 
 /// Somebody else's work goes on: a job in the foreground is done.
@@ -356,10 +348,10 @@ fn connections_that_come_and_go_leave_nothing() {
         });
     };
     churn(2_000);
-    let (open, used) = (descriptors(&daemon), memory(&daemon));
+    let (open, used) = (daemon.descriptors(), memory(&daemon));
     churn(number(12_000, 100_000));
     until("the descriptors to be closed", || {
-        descriptors(&daemon) <= open
+        daemon.descriptors() <= open
     });
     let grown = memory(&daemon) - used;
     assert!(grown < 4 << 20, "{grown} bytes more");
@@ -448,54 +440,6 @@ fn idle_workers_and_a_long_queue_are_ordinary() {
         memory(&daemon) - before < taken / 4 + (36 << 20)
     });
     drop(idle);
-}
-
-#[test]
-fn without_descriptors_it_rests_and_recovers() {
-    let daemon = daemon(&[]);
-    still_serves(&daemon);
-    let pid = daemon.pid().to_string();
-    let allow = |count: usize| {
-        // the soft limit alone: raising the other takes a privilege
-        let limit = format!("--nofile={count}:");
-        let set = std::process::Command::new("prlimit")
-            .args(["--pid", &pid, &limit])
-            .status();
-        assert!(set.unwrap().success());
-    };
-    let most = descriptors(&daemon) + 10;
-    allow(most);
-    let mut all: Vec<Peer> = (0..30).map(|_| Peer::connect(&daemon)).collect();
-    until("the trouble to be told", || {
-        daemon.log().contains("cannot accept connections")
-    });
-    let (start, used) = (std::time::Instant::now(), processor(&daemon));
-    while start.elapsed().as_secs() < 2 {
-        all[0].echo(b"one that is in");
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
-    let (wall, used) = (
-        start.elapsed().as_millis() as u64,
-        processor(&daemon) - used,
-    );
-    // gearmand takes three quarters of one here; what is asked for takes next to nothing
-    assert!(used * 3 < wall, "{used} of {wall} ms of processor time");
-    let told = daemon.log().matches("cannot accept connections").count();
-    assert_eq!(told, 1, "{}", daemon.log());
-    allow(1000);
-    for peer in &mut all {
-        peer.echo(b"all are in");
-    }
-    still_serves(&daemon);
-}
-
-/// What the daemon has used of the processor, in milliseconds, proc(5).
-fn processor(daemon: &Daemon) -> u64 {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", daemon.pid())).unwrap();
-    let (_, fields) = stat.rsplit_once(')').unwrap();
-    let fields: Vec<&str> = fields.split_whitespace().collect();
-    let ticks = |at: usize| fields[at].parse::<u64>().unwrap();
-    (ticks(11) + ticks(12)) * 10
 }
 
 #[test]

@@ -5,6 +5,8 @@
 //! the processes would, takes effect any time after, and ends the worker at once, which is the worst that it can do. What must
 //! never happen is [`Harm`]. That the search would find it is shown by an owner that sends the signal too early.
 
+#[path = "support/packets.rs"]
+mod packets;
 #[path = "support/search.rs"]
 mod search;
 
@@ -13,8 +15,9 @@ use std::time::Duration;
 
 use gearpool::jobs::wake::TICKET;
 use gearpool::jobs::{ConnId, JobServer, Notice, Options, Peer};
-use gearpool::proto::{Decoded, Frame, Grab, Kind, Mode, Priority, Request, decode};
+use gearpool::proto::{Grab, Kind, Priority, Request};
 use gearpool::time::Time;
+use packets::{answers, background, tell};
 use search::search;
 
 /// What a drain must never do.
@@ -202,22 +205,16 @@ impl State {
         self.server.assert_invariants();
         let mut harm = None;
         let out = self.server.outbox();
-        for (conn, mut bytes) in out.sends() {
+        for (conn, bytes) in out.sends() {
             let Some(worker) = self.workers.iter_mut().find(|worker| worker.conn == conn) else {
                 continue;
             };
-            while let Ok(Decoded::Frame(frame, length)) = decode(bytes) {
-                bytes = &bytes[length..];
-                let Frame::Packet { kind, body, .. } = frame else {
-                    unreachable!("nobody asked for text");
-                };
-                let packet = match Kind::from_number(kind) {
-                    Some(Kind::Noop) => Down::Noop,
-                    Some(Kind::NoJob) => Down::NoJob,
-                    Some(Kind::JobAssign) => {
-                        let handle = body.split(|&byte| byte == 0).next();
-                        let handle = handle.expect("a handle").to_vec();
-                        worker.handles.push_back(handle);
+            for (kind, first) in answers(bytes) {
+                let packet = match kind {
+                    Kind::Noop => Down::Noop,
+                    Kind::NoJob => Down::NoJob,
+                    Kind::JobAssign => {
+                        worker.handles.push_back(first.to_vec());
                         if worker.is_draining {
                             harm = Some(Harm::Disobeyed);
                         }
@@ -320,14 +317,8 @@ impl search::World for State {
             Event::Submit(at) => {
                 let (function, left) = &mut self.submits[at];
                 *left -= 1;
-                let request = Request::SubmitJob {
-                    priority: Priority::Normal,
-                    mode: Mode::Background,
-                    function: function.as_bytes(),
-                    unique: b"",
-                    workload: b"",
-                };
-                tell(&mut self.server, self.now, self.client, &request);
+                let job = background(Priority::Normal, function);
+                tell(&mut self.server, self.now, self.client, &job);
             }
             Event::Works(at) => {
                 let worker = &mut self.workers[at];
@@ -429,15 +420,6 @@ struct Budget {
     undrains: u32,
     crashes: u32,
     delays: u32,
-}
-
-fn tell(server: &mut JobServer, now: Time, conn: ConnId, request: &Request<'_>) {
-    let mut bytes = Vec::new();
-    request.encode(&mut bytes);
-    match decode(&bytes) {
-        Ok(Decoded::Frame(frame, _)) => server.receive(now, conn, frame),
-        other => unreachable!("a request is a frame: {other:?}"),
-    }
 }
 
 const BUDGET: Budget = Budget {

@@ -15,257 +15,164 @@ mod tools;
 
 use both::{Both, Start};
 
-/// A line of arguments, `{port}` and `{other}` being free ports, and what comes of it.
-type Case = (&'static str, Start);
-
-const SAME: &[Case] = &[
-    // a command line that is wrong, or only asks
-    ("--nosuch", Start::Ends(1)),
-    ("extra", Start::Ends(1)),
-    ("-d --nosuch", Start::Ends(1)),
-    ("--pid-file", Start::Ends(1)),
-    ("--log-file=", Start::Ends(1)),
-    ("--pid=short.pid", Start::Ends(1)),
-    ("--verb=INFO", Start::Ends(1)),
-    ("--verbose=LOUD", Start::Ends(1)),
-    ("--threads=many", Start::Ends(1)),
-    ("-p abc --log-file=stderr", Start::Ends(1)),
-    ("-p {port} -p {other}", Start::Ends(1)),
-    ("-R -R --nosuch", Start::Ends(1)),
-    ("--check-args=1", Start::Ends(1)),
-    ("--check-args", Start::Ends(0)),
-    ("--check-args -p {port} -d", Start::Ends(0)),
-    ("--check-args --nosuch", Start::Ends(1)),
-    ("--version", Start::Ends(0)),
-    ("-V", Start::Ends(0)),
-    ("--help", Start::Ends(0)),
-    ("-h", Start::Ends(0)),
+/// Both end at once with 1: lines of arguments, in which `{port}` and `{other}` are free ports.
+const FAIL: &[&str] = &[
+    // a command line that is wrong
+    "--nosuch",
+    "extra",
+    "-d --nosuch",
+    "--pid-file",
+    "--log-file=",
+    "--pid=short.pid",
+    "--verb=INFO",
+    "--verbose=LOUD",
+    "--threads=many",
+    "-p abc --log-file=stderr",
+    "-p {port} -p {other}",
+    "-R -R --nosuch",
+    "--check-args=1",
+    "--check-args --nosuch",
     // what it cannot have
-    ("-p {port} -u nosuchuser --log-file=none", Start::Ends(1)),
-    (
-        "-p {port} --pid-file=/nosuch/x.pid --log-file=none",
-        Start::Ends(1),
-    ),
-    (
-        "-p {port} -L nosuch.invalid --log-file=stderr",
-        Start::Ends(1),
-    ),
-    ("-p {port} -f 10 --log-file=stderr", Start::Ends(1)),
-    ("-p {port} -q nosuch --log-file=stderr", Start::Ends(1)),
-    ("-p {port} -r nosuch --log-file=stderr", Start::Ends(1)),
-    ("--config-file=/nosuch", Start::Ends(1)),
-    // what it has
-    ("-p {port} --log-file=log", Start::Listens),
-    ("-p{port} -llog", Start::Listens),
-    ("--port={port} --log-file log", Start::Listens),
-    ("--port {port} -l /nosuch/log", Start::Listens),
-    ("-L 127.0.0.1 -p {port} -l log", Start::Listens),
-    ("--listen=localhost -p {port} -l log", Start::Listens),
-    (
-        "-p {port} -l log -b 10 -j 3 -R -t 4 -w 0 -f 200",
-        Start::Listens,
-    ),
-    (
-        "-p {port} -l log --backlog=0 --job-retries=-1 --round-robin --threads=0",
-        Start::Listens,
-    ),
-    (
-        "-p {port} -l log --worker-wakeup=300 --file-descriptors=200 --threads=20",
-        Start::Listens,
-    ),
-    (
-        "-p {port} -l log --exceptions --job-handle-prefix=X --hashtable-buckets=991",
-        Start::Listens,
-    ),
-    (
-        "-p {port} -l log --keepalive --keepalive-idle=-1 --keepalive-interval=5",
-        Start::Listens,
-    ),
-    ("-p {port} -l log --keepalive-count=3", Start::Listens),
-    ("-p {port} -l log --coredump", Start::Listens),
-    ("-p {port} -l log -q builtin", Start::Listens),
-    ("-p {port} -l log --queue-type=builtin", Start::Listens),
-    ("-p {port} -l log --http-port=8080", Start::Listens),
-    ("-p {port} -l log --verbose=INFO", Start::Listens),
-    ("-p {port} -l log --verbose=DEBUG", Start::Listens),
-    ("-p {port} --syslog", Start::Listens),
+    "-p {port} -u nosuchuser --log-file=none",
+    "-p {port} --pid-file=/nosuch/x.pid --log-file=none",
+    "-p {port} -L nosuch.invalid --log-file=stderr",
+    "-p {port} -f 10 --log-file=stderr",
+    "-p {port} -q nosuch --log-file=stderr",
+    "-p {port} -r nosuch --log-file=stderr",
+    "--config-file=/nosuch",
 ];
 
-/// What is another here, gearmand's first.
-const DIFFERENT: &[(&str, &str, Start, Start)] = &[
-    (
-        "the -v of older versions and of every tutorial",
-        "-p {port} -l log -vvv",
-        Start::Ends(1),
-        Start::Listens,
-    ),
-    (
-        "a level is not needed",
-        "-p {port} -l log --verbose",
-        Start::Ends(1),
-        Start::Listens,
-    ),
-    (
-        "a level in small letters",
-        "-p {port} -l log --verbose=info",
-        Start::Ends(1),
-        Start::Listens,
-    ),
-    (
-        "an equals sign after a letter",
-        "-p={port} -l log",
-        Start::Ends(1),
-        Start::Listens,
-    ),
-    (
-        "several addresses",
-        "-L 127.0.0.1 -L ::1 -p {port} -l log",
-        Start::Ends(1),
-        Start::Listens,
-    ),
-    (
-        "a user's number",
-        "-p {port} -l log -u {uid}",
-        Start::Ends(1),
-        Start::Listens,
-    ),
-    (
-        "the host of a handle",
-        "-p {port} -l log --hostname=web1",
-        Start::Ends(1),
-        Start::Listens,
-    ),
-    (
-        "help comes before what is wrong",
-        "--version --nosuch",
-        Start::Ends(1),
-        Start::Ends(0),
-    ),
-    (
-        "a number below none",
-        "-p {port} -l log -w -1",
-        Start::Listens,
-        Start::Ends(1),
-    ),
-    (
-        "no HTTP on a Gearman port",
-        "-p {port} -l log -r http --http-port={other}",
-        Start::Listens,
-        Start::Ends(1),
-    ),
-    (
-        "no queue store",
-        "-p {port} -l log -q libsqlite3 --libsqlite3-db=queue.db",
-        Start::Listens,
-        Start::Ends(1),
-    ),
-    (
-        "no option of a queue store",
-        "-p {port} -l log --mysql-host=db1",
-        Start::Listens,
-        Start::Ends(1),
-    ),
-    (
-        "no encryption without a certificate",
-        "-p {port} -l log --ssl",
-        Start::Listens,
-        Start::Ends(1),
-    ),
+/// Both only answer.
+const ANSWER: &[&str] = &[
+    "--check-args",
+    "--check-args -p {port} -d",
+    "--version",
+    "-V",
+    "--help",
+    "-h",
 ];
+
+/// Both listen.
+const LISTEN: &[&str] = &[
+    "-p {port} --log-file=log",
+    "-p{port} -llog",
+    "--port={port} --log-file log",
+    "--port {port} -l /nosuch/log",
+    "-L 127.0.0.1 -p {port} -l log",
+    "--listen=localhost -p {port} -l log",
+    "-p {port} -l log -b 10 -j 3 -R -t 4 -w 0 -f 200",
+    "-p {port} -l log --backlog=0 --job-retries=-1 --round-robin --threads=0",
+    "-p {port} -l log --worker-wakeup=300 --file-descriptors=200 --threads=20",
+    "-p {port} -l log --exceptions --job-handle-prefix=X --hashtable-buckets=991",
+    "-p {port} -l log --keepalive --keepalive-idle=-1 --keepalive-interval=5",
+    "-p {port} -l log --keepalive-count=3",
+    "-p {port} -l log --coredump",
+    "-p {port} -l log -q builtin",
+    "-p {port} -l log --queue-type=builtin",
+    "-p {port} -l log --http-port=8080",
+    "-p {port} -l log --verbose=INFO",
+    "-p {port} -l log --verbose=DEBUG",
+    "-p {port} --syslog",
+];
+
+/// gearmand refuses these, and Gearpool listens.
+const MORE: &[&str] = &[
+    // as in older versions and in every tutorial
+    "-p {port} -l log -vvv",
+    "-p {port} -l log --verbose",
+    "-p {port} -l log --verbose=info",
+    "-p={port} -l log",
+    "-L 127.0.0.1 -L ::1 -p {port} -l log",
+    "-p {port} -l log -u {uid}",
+    // the host of a handle
+    "-p {port} -l log --hostname=web1",
+];
+
+/// gearmand listens, and Gearpool refuses these.
+const LESS: &[&str] = &[
+    "-p {port} -l log -w -1",
+    "-p {port} -l log -r http --http-port={other}",
+    "-p {port} -l log -q libsqlite3 --libsqlite3-db=queue.db",
+    "-p {port} -l log --mysql-host=db1",
+    // no encryption without a certificate
+    "-p {port} -l log --ssl",
+];
+
+/// Starts both, and sees whether they do what is expected of each.
+fn start(arguments: &str, gearmand: Start, gearpool: Start) -> Both {
+    let mut both = Both::start(arguments);
+    for (name, server, expected) in [
+        ("gearmand", &mut both.gearmand, gearmand),
+        ("gearpool as gearmand", &mut both.gearpool, gearpool),
+    ] {
+        let outcome = server.outcome();
+        let output = server.output();
+        assert_eq!(outcome, expected, "{name} {arguments}\n{output}");
+    }
+    both
+}
 
 #[test]
 fn the_same_arguments_come_to_the_same() {
-    for (arguments, expected) in SAME {
-        let mut both = Both::start(arguments);
-        assert_eq!(
-            both.gearmand.outcome(),
-            *expected,
-            "gearmand {arguments}\n{}",
-            both.gearmand.output()
-        );
-        assert_eq!(
-            both.gearpool.outcome(),
-            *expected,
-            "gearpool as gearmand {arguments}\n{}",
-            both.gearpool.output()
-        );
-        let logs = [&both.gearmand, &both.gearpool].map(|server| server.path("log").exists());
-        assert_eq!(logs[0], logs[1], "the log of {arguments}");
+    for (all, expected) in [
+        (FAIL, Start::Ends(1)),
+        (ANSWER, Start::Ends(0)),
+        (LISTEN, Start::Listens),
+    ] {
+        for arguments in all {
+            let both = start(arguments, expected, expected);
+            let logs = [&both.gearmand, &both.gearpool].map(|server| server.path("log").exists());
+            assert_eq!(logs[0], logs[1], "the log of {arguments}");
+        }
     }
 }
 
 #[test]
 fn what_is_different() {
-    for (what, arguments, gearmand, gearpool) in DIFFERENT {
-        let mut both = Both::start(arguments);
-        assert_eq!(
-            both.gearmand.outcome(),
-            *gearmand,
-            "{what}: gearmand {arguments}\n{}",
-            both.gearmand.output()
-        );
-        assert_eq!(
-            both.gearpool.outcome(),
-            *gearpool,
-            "{what}: {arguments}\n{}",
-            both.gearpool.output()
-        );
+    for arguments in MORE {
+        start(arguments, Start::Ends(1), Start::Listens);
     }
+    for arguments in LESS {
+        start(arguments, Start::Listens, Start::Ends(1));
+    }
+    // help comes before what is wrong
+    start("--version --nosuch", Start::Ends(1), Start::Ends(0));
 }
+
+/// Lines of arguments for a queue store, and how each is called in the sentence that refuses it.
+const STORES: &[[&str; 2]] = &[
+    ["-q libsqlite3", "--queue-type libsqlite3"],
+    ["--queue-type=MySQL", "--queue-type MySQL"],
+    [
+        "-q libdrizzle --libdrizzle-db=some_db",
+        "--queue-type libdrizzle",
+    ],
+    ["-q postgres", "--queue-type postgres"],
+    ["-q redis", "--queue-type redis"],
+    ["-q libmemcached", "--queue-type libmemcached"],
+    ["-q tokyocabinet", "--queue-type tokyocabinet"],
+    ["--mysql-host db1", "--mysql-host"],
+    ["--libsqlite3-db=q.db", "--libsqlite3-db"],
+    ["--libdrizzle-mysql", "--libdrizzle-mysql"],
+    ["--redis-server=r", "--redis-server"],
+    ["--libpq-conninfo=x", "--libpq-conninfo"],
+    ["--libmemcached-servers=x", "--libmemcached-servers"],
+    ["--store-queue-on-shutdown", "--store-queue-on-shutdown"],
+];
 
 #[test]
 fn what_is_refused_is_refused_in_one_sentence() {
-    for (arguments, flag, part) in [
-        (
-            "-q libsqlite3",
-            "--queue-type libsqlite3: ",
-            "one queue, builtin",
-        ),
-        (
-            "--queue-type=MySQL",
-            "--queue-type MySQL: ",
-            "one queue, builtin",
-        ),
-        (
-            "-q libdrizzle --libdrizzle-db=some_db",
-            "--queue-type libdrizzle: ",
-            "one queue",
-        ),
-        ("-q postgres", "--queue-type postgres: ", "one queue"),
-        ("-q redis", "--queue-type redis: ", "one queue"),
-        (
-            "-q libmemcached",
-            "--queue-type libmemcached: ",
-            "one queue",
-        ),
-        (
-            "-q tokyocabinet",
-            "--queue-type tokyocabinet: ",
-            "one queue",
-        ),
-        ("--mysql-host db1", "--mysql-host: ", "one queue"),
-        ("--libsqlite3-db=q.db", "--libsqlite3-db: ", "one queue"),
-        ("--libdrizzle-mysql", "--libdrizzle-mysql: ", "one queue"),
-        ("--redis-server=r", "--redis-server: ", "one queue"),
-        ("--libpq-conninfo=x", "--libpq-conninfo: ", "one queue"),
-        (
-            "--libmemcached-servers=x",
-            "--libmemcached-servers: ",
-            "one queue",
-        ),
-        (
-            "--store-queue-on-shutdown",
-            "--store-queue-on-shutdown: ",
-            "one queue",
-        ),
-        ("-r http", "--protocol http: ", "gearpool submit"),
-    ] {
+    let stores = STORES
+        .iter()
+        .map(|[arguments, name]| (*arguments, *name, "one queue, builtin"));
+    let http = ("-r http", "--protocol http", "gearpool submit");
+    for (arguments, name, part) in stores.chain([http]) {
         let mut both = Both::start(arguments);
         assert_eq!(both.gearpool.end(), 1, "{arguments}");
         let text = both.gearpool.output();
         assert_eq!(text.lines().count(), 1, "{arguments}: {text}");
         assert!(
-            text.starts_with(&format!("gearpool: {flag}")) && text.contains(part),
+            text.starts_with(&format!("gearpool: {name}: ")) && text.contains(part),
             "{arguments}: {text}"
         );
     }

@@ -59,6 +59,16 @@ const IMPORTS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "top",
+        &[
+            "http::Bounds",
+            "http::Order",
+            "pools::view",
+            "pools::Slot",
+            "status",
+        ],
+    ),
+    (
         "cli",
         &[
             "time",
@@ -66,12 +76,14 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "jobs::Options",
             "config",
             "pools::plan",
+            "pools::Slot",
             "status",
             "sys",
             "tls",
             "client",
             "daemon",
             "http",
+            "top",
         ],
     ),
     ("main", &["cli", "sys::guardian"]),
@@ -79,7 +91,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
 ];
 
 /// The rooms that read no clock, start nothing, log nothing and draw no random number.
-const PURE: &[&str] = &["time", "proto", "jobs", "config", "pools", "status"];
+const PURE: &[&str] = &["time", "proto", "jobs", "config", "pools", "status", "top"];
 
 /// The line that has clippy watch over a pure room.
 const DENY: &str = "#![deny(clippy::disallowed_methods, clippy::disallowed_types)]";

@@ -12,6 +12,8 @@
 
 #[path = "wake_model/calls.rs"]
 mod calls;
+#[path = "support/packets.rs"]
+mod packets;
 #[path = "support/search.rs"]
 mod search;
 #[path = "wake_model/weak.rs"]
@@ -21,8 +23,9 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use gearpool::jobs::{ConnId, JobServer, Newcomers, Options, Peer};
-use gearpool::proto::{Decoded, Frame, Grab, Kind, Mode, Priority, Request, decode};
+use gearpool::proto::{Grab, Kind, Priority, Request};
 use gearpool::time::Time;
+use packets::{answers, background, tell};
 use search::search;
 
 const FUNCTIONS: [&str; 2] = ["f", "g"];
@@ -168,7 +171,7 @@ const ONLY_G: [bool; 2] = [false, true];
 
 const SETTING: Setting = Setting {
     workers: &[BOTH, ONLY_F],
-    jobs: [2, 1],
+    jobs: [1, 1],
     any_priority: false,
     naps: false,
     changes: 0,
@@ -181,6 +184,13 @@ const SETTING: Setting = Setting {
     wakeup: 1,
     weakness: Weakness::None,
 };
+
+/// [`SETTING`] with something changed.
+fn setting(change: impl FnOnce(&mut Setting)) -> Setting {
+    let mut setting = SETTING;
+    change(&mut setting);
+    setting
+}
 
 #[derive(Clone)]
 struct State {
@@ -305,12 +315,7 @@ impl State {
     }
 
     fn tell(&mut self, conn: ConnId, request: &Request<'_>) {
-        let mut bytes = Vec::new();
-        request.encode(&mut bytes);
-        match decode(&bytes) {
-            Ok(Decoded::Frame(frame, _)) => self.server.receive(self.now, conn, frame),
-            other => unreachable!("a request is a frame: {other:?}"),
-        }
+        tell(&mut self.server, self.now, conn, request);
     }
 
     /// Puts what the server says on its way, without the NOOPs that a weak server would not have said. Returns whom it has called.
@@ -318,30 +323,25 @@ impl State {
         self.server.assert_invariants();
         let mut called = Vec::new();
         let out = self.server.outbox();
-        for (conn, mut bytes) in out.sends() {
+        for (conn, bytes) in out.sends() {
             let at = self.workers.iter().position(|it| it.conn == conn);
             let Some(at) = at.filter(|&at| self.workers[at].doing != Doing::Dead) else {
                 continue;
             };
             let worker = &mut self.workers[at];
-            while let Ok(Decoded::Frame(frame, length)) = decode(bytes) {
-                bytes = &bytes[length..];
-                let Frame::Packet { kind, body, .. } = frame else {
-                    unreachable!("nobody asked for text");
-                };
-                let packet = match Kind::from_number(kind) {
-                    Some(Kind::Noop) if is_withheld => continue,
-                    Some(Kind::Noop) => {
+            for (kind, first) in answers(bytes) {
+                let packet = match kind {
+                    Kind::Noop if is_withheld => continue,
+                    Kind::Noop => {
                         called.push(at);
                         Down::Noop
                     }
-                    Some(Kind::NoJob) => Down::NoJob,
-                    Some(Kind::JobAssign) => {
-                        let handle = body.split(|&byte| byte == 0).next();
-                        worker.handles.push_back(handle.expect("a handle").to_vec());
+                    Kind::NoJob => Down::NoJob,
+                    Kind::JobAssign => {
+                        worker.handles.push_back(first.to_vec());
                         Down::Assign
                     }
-                    Some(Kind::Error) => Down::Refused,
+                    Kind::Error => Down::Refused,
                     other => unreachable!("{other:?} is no answer to a worker that does no wrong"),
                 };
                 worker.down.push_back(packet);
@@ -476,14 +476,7 @@ impl State {
             Event::Submit(f, priority) => {
                 self.left.jobs[f] -= 1;
                 self.submitted += 1;
-                let request = Request::SubmitJob {
-                    priority,
-                    mode: Mode::Background,
-                    function: FUNCTIONS[f].as_bytes(),
-                    unique: b"",
-                    workload: b"",
-                };
-                self.tell(self.client, &request);
+                self.tell(self.client, &background(priority, FUNCTIONS[f]));
             }
             Event::Works(at) => {
                 let worker = &mut self.workers[at];
@@ -705,10 +698,13 @@ impl search::World for State {
     }
 }
 
-/// The setting as it is, or with more of what may happen.
-fn assert_harmless(short: Setting, long: Setting) {
-    let is_long = std::env::var("GEARPOOL_WAKE_MODEL").is_ok_and(|it| it == "long");
-    let found = search(State::start(if is_long { long } else { short }));
+/// With `GEARPOOL_WAKE_MODEL=long` there is a job more, and more of what else may happen.
+fn assert_harmless(mut setting: Setting, more: impl FnOnce(&mut Setting)) {
+    if std::env::var("GEARPOOL_WAKE_MODEL").is_ok_and(|it| it == "long") {
+        setting.jobs = [2, 1];
+        more(&mut setting);
+    }
+    let found = search(State::start(setting));
     println!("{} states", found.states);
     assert!(
         found.harm.is_some() || found.states > 1000,
@@ -720,132 +716,46 @@ fn assert_harmless(short: Setting, long: Setting) {
 
 #[test]
 fn nobody_is_left_asleep() {
-    assert_harmless(
-        SETTING,
-        Setting {
-            workers: &[BOTH, ONLY_F, ONLY_G],
-            jobs: [2, 1],
-            ..SETTING
-        },
-    );
+    let setting = setting(|it| it.jobs = [2, 1]);
+    assert_harmless(setting, |it| it.workers = &[BOTH, ONLY_F, ONLY_G]);
 }
 
 #[test]
 fn whatever_the_priority() {
-    let setting = Setting {
-        any_priority: true,
-        jobs: [1, 1],
-        ..SETTING
-    };
-    assert_harmless(
-        setting,
-        Setting {
-            jobs: [2, 1],
-            ..setting
-        },
-    );
+    assert_harmless(setting(|it| it.any_priority = true), |_| {});
 }
 
 #[test]
 fn nor_when_functions_come_and_go() {
-    let setting = Setting {
-        jobs: [1, 1],
-        changes: 1,
-        ..SETTING
-    };
-    assert_harmless(
-        setting,
-        Setting {
-            jobs: [2, 1],
-            changes: 2,
-            ..setting
-        },
-    );
+    assert_harmless(setting(|it| it.changes = 1), |it| it.changes = 2);
 }
 
 #[test]
 fn nor_when_a_worker_dies_and_comes_again() {
-    let setting = Setting {
-        jobs: [1, 1],
-        crashes: 1,
-        comebacks: 1,
-        ..SETTING
-    };
-    assert_harmless(
-        setting,
-        Setting {
-            jobs: [2, 1],
-            ..setting
-        },
-    );
+    let setting = setting(|it| (it.crashes, it.comebacks) = (1, 1));
+    assert_harmless(setting, |_| {});
 }
 
 #[test]
 fn nor_when_a_worker_is_quiesced_or_refused_and_served_again() {
-    let setting = Setting {
-        jobs: [1, 1],
-        orders: 1,
-        ..SETTING
-    };
-    assert_harmless(
-        setting,
-        Setting {
-            jobs: [2, 1],
-            orders: 2,
-            ..setting
-        },
-    );
+    assert_harmless(setting(|it| it.orders = 1), |it| it.orders = 2);
 }
 
 #[test]
 fn nor_when_a_worker_that_was_called_hangs() {
-    let setting = Setting {
-        jobs: [1, 1],
-        delays: 1,
-        hangs: 1,
-        ..SETTING
-    };
-    assert_harmless(
-        setting,
-        Setting {
-            jobs: [2, 1],
-            delays: 2,
-            ..setting
-        },
-    );
+    let setting = setting(|it| (it.delays, it.hangs) = (1, 1));
+    assert_harmless(setting, |it| it.delays = 2);
 }
 
 #[test]
 fn nor_when_newcomers_are_held_back() {
-    let setting = Setting {
-        jobs: [1, 1],
-        naps: true,
-        newcomers: Newcomers::Held,
-        ..SETTING
-    };
-    assert_harmless(
-        setting,
-        Setting {
-            jobs: [2, 1],
-            orders: 1,
-            ..setting
-        },
-    );
+    let setting = setting(|it| (it.naps, it.newcomers) = (true, Newcomers::Held));
+    assert_harmless(setting, |it| it.orders = 1);
 }
 
 #[test]
 fn nor_when_more_are_woken_than_there_are_jobs() {
-    let setting = Setting {
-        workers: &[BOTH, ONLY_F, ONLY_F],
-        jobs: [1, 1],
-        wakeup: 2,
-        ..SETTING
-    };
-    assert_harmless(
-        setting,
-        Setting {
-            jobs: [2, 1],
-            ..setting
-        },
-    );
+    let workers = &[BOTH, ONLY_F, ONLY_F];
+    let setting = setting(|it| (it.workers, it.wakeup) = (workers, 2));
+    assert_harmless(setting, |_| {});
 }

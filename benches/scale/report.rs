@@ -140,7 +140,7 @@ pub(crate) fn fixed_costs(seeds: u64) -> Vec<f64> {
         .collect()
 }
 
-/// The table of the README.
+/// The table of `docs/scaling.md`.
 pub(crate) fn print(summaries: &[Summary]) {
     println!(
         "| policy | p95 wait | p99 | cost ÷ always max | process starts | stopped while busy |"

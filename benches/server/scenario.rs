@@ -53,7 +53,7 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
-    /// What the figures in the README come from.
+    /// What the figures in `docs/figures.md` come from.
     pub(crate) const FULL: Counts = Counts {
         queue: 50_000,
         foreground: 20_000,

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::Failure;
-use super::client::{DaemonArgs, block_on, segment};
+use super::client::{DaemonArgs, block_on};
 use super::terminal;
 use crate::daemon::file::{self, FileError};
-use crate::http::Done;
+use crate::http::{Done, segment};
 
 /// Check a configuration file, and say what a reload would change
 ///

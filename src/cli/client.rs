@@ -270,21 +270,6 @@ pub(super) fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> R
         .block_on(future)
 }
 
-/// A text as one segment of a path.
-pub(super) fn segment(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'~' => {
-                out.push(char::from(byte))
-            }
-            // The dot too: a segment of one or two of them would be taken for a way up.
-            _ => out.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    out
-}
-
 /// Whether the daemon has closed the connection before it has answered. What was sent and not read yet makes that a reset.
 fn is_cut(error: &hyper::Error) -> bool {
     let cause = error.source().and_then(|it| it.downcast_ref::<io::Error>());
@@ -353,16 +338,4 @@ fn neighbours(state_dir: &Path) -> Vec<PathBuf> {
         .collect();
     found.sort();
     found
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_escaped_in_paths() {
-        assert_eq!(segment("fetchURL"), "fetchURL");
-        assert_eq!(segment("a/b ü.?"), "a%2Fb%20%C3%BC%2E%3F");
-        assert_eq!(segment(".."), "%2E%2E");
-    }
 }

@@ -4,10 +4,11 @@ use anyhow::Context as _;
 use clap::Args;
 
 use super::Failure;
-use super::client::{DaemonArgs, block_on, segment};
+use super::client::{DaemonArgs, block_on};
 use super::pool_slot::PoolSlot;
 use super::terminal;
-use crate::http::{Bounds, Done};
+use crate::http::{Bounds, Done, Order};
+use crate::pools::Slot;
 
 /// Hold a pool at a number of processes, or between two
 ///
@@ -23,7 +24,7 @@ pub struct ScaleArgs {
     pool: String,
 
     /// How many processes: N, or MIN..MAX
-    #[arg(value_name = "N|MIN..MAX", value_parser = bounds)]
+    #[arg(value_name = "N|MIN..MAX")]
     bounds: Bounds,
 
     #[command(flatten)]
@@ -123,8 +124,7 @@ impl ScaleArgs {
     /// # Errors
     /// No daemon, or its refusal.
     pub(super) fn run(self) -> Result<u8, Failure> {
-        let body = serde_json::to_value(self.bounds).context("cannot write JSON")?;
-        self.common.order(&on_pool(&self.pool, "scale"), Some(body))
+        self.common.give(&Order::Scale(self.pool, self.bounds))
     }
 }
 
@@ -134,7 +134,7 @@ impl StartArgs {
     /// # Errors
     /// No daemon, or its refusal.
     pub(super) fn run(self) -> Result<u8, Failure> {
-        self.common.order(&on_pool(&self.pool, "start"), None)
+        self.common.give(&Order::Start(self.pool))
     }
 }
 
@@ -144,7 +144,7 @@ impl StopArgs {
     /// # Errors
     /// No daemon, or its refusal.
     pub(super) fn run(self) -> Result<u8, Failure> {
-        self.common.order(&on_pool(&self.pool, "stop"), None)
+        self.common.give(&Order::Stop(self.pool))
     }
 }
 
@@ -154,12 +154,8 @@ impl RestartArgs {
     /// # Errors
     /// No daemon, or its refusal.
     pub(super) fn run(self) -> Result<u8, Failure> {
-        let path = on_pool(&self.which.pool, "restart");
-        let path = match self.which.slot {
-            Some(slot) => format!("{path}?slot={slot}"),
-            None => path,
-        };
-        self.common.order(&path, None)
+        let PoolSlot { pool, slot } = self.which;
+        self.common.give(&Order::Restart(pool, slot.map(Slot)))
     }
 }
 
@@ -169,8 +165,7 @@ impl PauseArgs {
     /// # Errors
     /// No daemon, or its refusal.
     pub(super) fn run(self) -> Result<u8, Failure> {
-        let path = format!("/functions/{}/pause", segment(&self.function));
-        self.common.order(&path, None)
+        self.common.give(&Order::Pause(self.function))
     }
 }
 
@@ -180,8 +175,7 @@ impl ResumeArgs {
     /// # Errors
     /// No daemon, or its refusal.
     pub(super) fn run(self) -> Result<u8, Failure> {
-        let path = format!("/functions/{}/resume", segment(&self.function));
-        self.common.order(&path, None)
+        self.common.give(&Order::Resume(self.function))
     }
 }
 
@@ -191,11 +185,15 @@ impl ReloadArgs {
     /// # Errors
     /// No daemon, or the file's problems.
     pub(super) fn run(self) -> Result<u8, Failure> {
-        self.common.order("/reload", None)
+        self.common.give(&Order::Reload)
     }
 }
 
 impl Common {
+    fn give(&self, order: &Order) -> Result<u8, Failure> {
+        self.order(&order.path(), order.body())
+    }
+
     pub(super) fn order(&self, path: &str, body: Option<serde_json::Value>) -> Result<u8, Failure> {
         let daemon = self.daemon.locate()?;
         let done: Done = block_on(daemon.post(path, body))?;
@@ -206,38 +204,5 @@ impl Common {
         };
         terminal::print(&format!("{}\n", text.trim_end()))?;
         Ok(0)
-    }
-}
-
-fn on_pool(pool: &str, order: &str) -> String {
-    format!("/pools/{}/{order}", segment(pool))
-}
-
-fn bounds(text: &str) -> Result<Bounds, String> {
-    let number = |text: &str| {
-        let error = |_| format!("\"{text}\" is not a number of processes; write 10, or 5..40");
-        text.trim().parse::<u32>().map_err(error)
-    };
-    let (min, max) = match text.split_once("..") {
-        Some((min, max)) => (number(min)?, number(max)?),
-        None => (number(text)?, number(text)?),
-    };
-    if min > max {
-        return Err(format!("{min} is more than {max}; write {max}..{min}"));
-    }
-    Ok(Bounds { min, max })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_size_is_one_number_or_two() {
-        assert_eq!(bounds("10"), Ok(Bounds { min: 10, max: 10 }));
-        assert_eq!(bounds("5..40"), Ok(Bounds { min: 5, max: 40 }));
-        for wrong in ["", "x", "-1", "5..", "..4", "40..5", "5...40"] {
-            assert!(bounds(wrong).is_err(), "{wrong}");
-        }
     }
 }

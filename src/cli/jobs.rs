@@ -5,9 +5,10 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::Failure;
-use super::client::{block_on, segment};
+use super::client::block_on;
 use super::control::Common;
 use super::terminal;
+use crate::http::segment;
 use crate::status::Look;
 use crate::status::jobs::{self, JobList, JobView};
 

@@ -18,6 +18,7 @@ mod ssl;
 mod status;
 mod submit;
 pub mod terminal;
+mod top;
 mod upgrade;
 mod work;
 
@@ -44,6 +45,7 @@ pub struct Cli {
 pub enum Command {
     Serve(Box<serve::ServeArgs>),
     Status(status::StatusArgs),
+    Top(top::TopArgs),
     Explain(explain::ExplainArgs),
     Logs(logs::LogsArgs),
     Scale(control::ScaleArgs),
@@ -88,6 +90,7 @@ impl Cli {
         match self.command {
             Command::Serve(args) => args.run(),
             Command::Status(args) => args.run(),
+            Command::Top(args) => args.run(),
             Command::Explain(args) => args.run(),
             Command::Logs(args) => args.run(),
             Command::Scale(args) => args.run(),

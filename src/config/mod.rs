@@ -9,6 +9,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod address;
+mod bounds;
 mod brackets;
 mod check;
 mod command;
@@ -17,7 +18,9 @@ mod keys;
 mod log;
 mod pool;
 mod problem;
+mod program;
 mod read;
+mod rlimits;
 mod schedule;
 mod schema;
 #[cfg(test)]
@@ -31,6 +34,7 @@ use self::read::{At, Reader};
 
 pub use address::{Address, AddressError, DEFAULT_PORT, DEFAULT_TLS_PORT};
 pub use cron::{Cron, NoCron};
+pub use pool::MAX_PROCESSES;
 pub use problem::{Problem, Problems};
 pub use schema::{
     Command, Config, Limit, Limits, Log, LogFormat, NoSignal, PemFiles, PemPlaces, Pool, Resource,

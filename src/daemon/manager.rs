@@ -27,14 +27,15 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
+pub(super) use self::checks::Begun;
 use self::checks::Checks;
 pub(super) use self::jobs::Losses;
 use self::service::Told;
 use self::upgrade::Upgrade;
 pub(super) use self::upgrade::{Ground, Left};
 use super::code::CodeWatch;
-use super::control::{Control, Force, Reply};
-use super::crew::{Crew, MemberService, Registration};
+use super::control::{Control, Reply};
+use super::crew::{Crew, Member, MemberService, Registration};
 use super::demand;
 use super::file::{self, ConfigFile, Reading};
 use super::hub::{Hub, Signal as HubSignal};
@@ -46,9 +47,9 @@ use super::spawn::Surroundings;
 use super::tls::Certificates;
 use super::watch::FileWatch;
 use crate::config::{PemFiles, Pool};
-use crate::jobs::{ConnId, Notice};
+use crate::jobs::{ConnId, JobServer, Notice};
 use crate::pools::{
-    Action, Event, ExitStatus, Level, Plan, ProcId, ProcLoad, Slot, Stop, Supervisor, Tell, Unfit,
+    Action, Event, ExitStatus, Level, Plan, ProcId, Slot, Stop, Supervisor, Tell, Unfit,
 };
 use crate::proto::admin::Ending;
 use crate::sys::cgroup::{Group, Groups};
@@ -254,6 +255,7 @@ impl Manager {
                 let reading = file.go_on_from(in_force);
                 // what came of it has been logged
                 let _ = self.apply(reading);
+                self.check_left();
             }
             _ => {
                 self.configure();
@@ -324,7 +326,7 @@ impl Manager {
                     }
                 }
                 Happening::ShutDown(stop) => self.shut_down(stop),
-                Happening::Upgrade => self.upgrade(Force::No, None),
+                Happening::Upgrade => self.upgrade(None),
                 Happening::Consented(answer) => self.consented(answer),
                 Happening::Deadline => {}
             }
@@ -384,9 +386,13 @@ impl Manager {
         while let Some(event) = self.events.pop_front() {
             // they are put in whenever it may be so, and an event before them may have given the process jobs again
             match event {
-                Event::Parked { proc } if !self.is_parked(proc) => continue,
-                Event::Cancelled { proc } if !self.works_for_nobody(proc) => continue,
-                Event::Overdue { proc, .. } if !self.is_overdue(proc) => continue,
+                Event::Parked { proc }
+                    if !self.asks(proc, |it, server, _| it.is_parked(server)) =>
+                {
+                    continue;
+                }
+                Event::Cancelled { proc } if !self.asks(proc, Member::works_for_nobody) => continue,
+                Event::Overdue { proc, .. } if !self.asks(proc, Member::is_overdue) => continue,
                 _ => {}
             }
             let now = self.parts.hub.now();
@@ -396,28 +402,28 @@ impl Manager {
         }
     }
 
+    /// Asks the job server about a process, which may be gone.
+    fn asks(&self, proc: ProcId, ask: impl FnOnce(&Member, &mut JobServer, Time) -> bool) -> bool {
+        let member = self.crew.get(proc);
+        member.is_some_and(|it| self.parts.hub.with(|server, now| ask(it, server, now)))
+    }
+
     fn carry_out(&mut self, action: Action) {
         match action {
             Action::Spawn { proc, slot, pool } => self.spawn(proc, slot, &pool),
             Action::Quiesce { proc } => {
                 if let Some(member) = self.crew.get_mut(proc) {
-                    member.service = MemberService::Quiesced;
-                    self.parts.hub.with(|server, now| {
-                        for &conn in &member.conns {
-                            server.quiesce(now, conn);
-                        }
-                    });
+                    self.parts
+                        .hub
+                        .with(|server, now| member.quiesce(server, now));
                     self.events.push_back(Event::Parked { proc });
                 }
             }
             Action::Unquiesce { proc } => {
                 if let Some(member) = self.crew.get_mut(proc) {
-                    member.service = MemberService::Open;
-                    self.parts.hub.with(|server, now| {
-                        for &conn in &member.conns {
-                            server.unquiesce(now, conn);
-                        }
-                    });
+                    self.parts
+                        .hub
+                        .with(|server, now| member.unquiesce(server, now));
                 }
             }
             Action::Disconnect { proc } => {

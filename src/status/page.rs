@@ -120,7 +120,7 @@ impl Line {
 
 impl Page {
     /// An empty one, `width` columns wide; with `None` no line is broken or cut.
-    pub(super) fn new(width: Option<usize>) -> Page {
+    pub fn new(width: Option<usize>) -> Page {
         Page {
             width,
             lines: Vec::new(),
@@ -184,7 +184,7 @@ impl Page {
     }
 
     /// A sentence, each of its lines indented and broken between words.
-    pub(super) fn sentence(&mut self, text: &str, indent: usize, paint: Paint) {
+    pub fn sentence(&mut self, text: &str, indent: usize, paint: Paint) {
         let mut part = String::new();
         for word in text.split_whitespace() {
             let longer = indent + part.width() + 1 + word.width();
@@ -202,7 +202,7 @@ impl Page {
     }
 
     /// A line as it is, with its spaces, broken where the terminal ends. Each part stands after the prefix.
-    pub(super) fn verbatim(&mut self, text: &str, prefix: &str, paint: Paint) {
+    pub fn verbatim(&mut self, text: &str, prefix: &str, paint: Paint) {
         let room = self
             .width
             .map(|all| all.saturating_sub(prefix.width()).max(1));

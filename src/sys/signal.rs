@@ -55,6 +55,15 @@ pub fn kill(pid: u32) {
     }
 }
 
+/// Stops this program and whatever else its terminal's job is, as Ctrl-Z does, and returns when the shell has it go on.
+///
+/// # Errors
+/// None that the system is known to give.
+pub fn suspend() -> io::Result<()> {
+    // 0 is the caller's own group: under `sudo`, say, the one in front has to stop too
+    Ok(signal::kill(Pid::from_raw(0), Number::SIGTSTP)?)
+}
+
 /// Has the signals that the daemon listens to wait, in this thread and in those that it starts from now on: whatever is between two
 /// programs must not be ended by one.
 pub fn hold() {

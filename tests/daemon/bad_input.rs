@@ -1,10 +1,10 @@
 //! What is wrong is said, and does not end what is right.
 
-use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 
 use gearpool::pools::view::PoolState;
+use gearpool::status::MemberStatus;
 
 use crate::support::{Daemon, Home, ended, until};
 
@@ -94,15 +94,7 @@ fn a_second_daemon_on_the_same_state_folder_is_refused() {
 fn garbage_on_the_port_ends_its_own_connection_at_most() {
     let daemon = Daemon::start("f: {cmd: php worker.php}\n");
     daemon.ready("f", 1);
-    let resident = || -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
-            .unwrap();
-        line.trim_end_matches("kB").trim().parse().unwrap()
-    };
-    let before = resident();
+    let before = daemon.memory("VmRSS");
 
     // a header that announces 1 GiB, and the beginning of it
     let mut greedy = Vec::from(*b"\0REQ\0\0\0\x07\x40\0\0\0");
@@ -133,8 +125,8 @@ fn garbage_on_the_port_ends_its_own_connection_at_most() {
         let _ = stream.read_to_end(&mut Vec::new());
     }
     assert_eq!(daemon.result("f", "say hello").code, 0);
-    let grown = resident().saturating_sub(before);
-    assert!(grown < 32 << 10, "{grown} KiB more");
+    let grown = daemon.memory("VmRSS") - before;
+    assert!(grown < 32 << 20, "{grown} bytes more");
     assert_eq!(daemon.pool("f").pool.restarts, 0);
 }
 
@@ -166,4 +158,29 @@ fn the_most_verbose_log_shows_every_move() {
     ] {
         until(part, || daemon.log().contains(part));
     }
+}
+
+/// The daemon keeps some descriptors for itself, to say so.
+#[test]
+fn more_processes_than_descriptors_end_nothing() {
+    let home = Home::new("f: {cmd: sleep 1000, count: 16, start_timeout: 1h}\n");
+    let command = home.serve_by(&["prlimit", "--nofile=100:100"]);
+    let daemon = Daemon::start_as(home, command);
+    until("it to be told", || {
+        let why = daemon.pool("f").pool.last_exit;
+        why.is_some_and(|why| why.ends_with("cannot start \"sleep 1000\": too many open files"))
+    });
+    let serving = |member: &MemberStatus| member.process.pid.is_some();
+    let count = daemon
+        .pool("f")
+        .members
+        .iter()
+        .filter(|it| serving(it))
+        .count();
+    assert!((3..16).contains(&count), "{count}");
+    assert_eq!(daemon.run(&["scale", "f", "3"]).code, 0);
+    until("the others to be gone", || {
+        let pool = daemon.pool("f");
+        pool.members.len() == 3 && pool.members.iter().all(serving)
+    });
 }

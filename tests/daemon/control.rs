@@ -40,6 +40,9 @@ fn scale_stop_and_start() {
     let pool = daemon.pool("f").pool;
     assert_eq!((pool.min, pool.max, pool.by_hand), (1, 2, None));
 
+    let wrong = daemon.run(&["scale", "f", "4000000000"]);
+    assert_eq!(wrong.code, 1);
+    assert!(wrong.err.contains("at most 100000"), "{wrong:?}");
     let wrong = daemon.run(&["scale", "g", "3"]);
     assert_eq!(wrong.code, 1);
     assert!(wrong.err.contains("there is no pool \"g\""), "{wrong:?}");

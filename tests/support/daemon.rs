@@ -106,6 +106,24 @@ impl Home {
         command
     }
 
+    /// The same on a port of the system's, by way of another program, such as `prlimit`, whose words it comes after.
+    pub(crate) fn serve_by(&self, words: &[&str]) -> Command {
+        let serve = self.serve(&["-L", "127.0.0.1", "-p", "0"]);
+        let mut command = Command::new(words[0]);
+        command
+            .args(&words[1..])
+            .arg(serve.get_program())
+            .args(serve.get_args())
+            .current_dir(self.folder.path());
+        for (name, value) in serve.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        command
+    }
+
     /// The daemon and whatever of what it has started is still there.
     pub(crate) fn marked(&self) -> Vec<u32> {
         let mark = format!("{MARK}={}", self.folder.path().display());
@@ -172,6 +190,21 @@ impl Daemon {
 
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// The size of its memory that a line of /proc/PID/status has, such as `VmRSS`, in bytes.
+    pub(crate) fn memory(&self, name: &str) -> i64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let mut lines = status.lines().filter_map(|line| line.split_once(':'));
+        let (_, size) = lines.find(|line| line.0 == name).unwrap();
+        let kibibytes: i64 = size.trim_end_matches("kB").trim().parse().unwrap();
+        kibibytes << 10
+    }
+
+    /// How many descriptors it has.
+    pub(crate) fn descriptors(&self) -> usize {
+        let folder = format!("/proc/{}/fd", self.pid());
+        fs::read_dir(folder).unwrap().count()
     }
 
     /// Its own log so far.

@@ -164,10 +164,8 @@ fn the_end_is_said_and_understood() {
 fn connections_that_come_and_go_leave_nothing() {
     let site = Site::open();
     let config = config(&site.authority, None, &VERSIONS);
-    let folder = format!("/proc/{}/fd", site.daemon.pid());
-    let descriptors = || std::fs::read_dir(&folder).unwrap().count();
     Peer::connect(site.address, &config).echo(b"hello").unwrap();
-    let before = descriptors();
+    let before = site.daemon.descriptors();
     for number in 0..150 {
         // with and without a goodbye, and some before they have said anything
         let mut peer = Peer::connect(site.address, &config);
@@ -180,5 +178,7 @@ fn connections_that_come_and_go_leave_nothing() {
             peer.0.flush().unwrap();
         }
     }
-    until("the descriptors to be closed", || descriptors() <= before);
+    until("the descriptors to be closed", || {
+        site.daemon.descriptors() <= before
+    });
 }

@@ -75,12 +75,6 @@ impl Stage {
         let upgrade = self.status().server.upgrade;
         upgrade.map_or(0, |upgrade| upgrade.count)
     }
-
-    pub(crate) fn descriptors(&self) -> usize {
-        fs::read_dir(format!("/proc/{}/fd", self.pid()))
-            .unwrap()
-            .count()
-    }
 }
 
 fn install(home: &Home) {

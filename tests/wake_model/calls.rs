@@ -4,18 +4,15 @@ use std::time::Duration;
 
 use gearpool::jobs::wake::TICKET;
 use gearpool::jobs::{ConnId, JobServer, Peer};
-use gearpool::proto::{Decoded, Grab, Mode, Priority, Request, decode};
+use gearpool::proto::{Grab, Kind, Priority, Request};
 use gearpool::time::Time;
 
-use super::{SETTING, Setting, State};
+use super::packets::{answers, background, tell};
+use super::{State, setting};
 
 /// A server, and workers of `f` that were parked one after the other.
 fn parked(wakeup: u32, count: usize) -> (JobServer, ConnId, Vec<ConnId>) {
-    let mut state = State::start(Setting {
-        workers: &[],
-        wakeup,
-        ..SETTING
-    });
+    let mut state = State::start(setting(|it| (it.workers, it.wakeup) = (&[], wakeup)));
     let mut workers = Vec::new();
     for _ in 0..count {
         let conn = state.server.connect(Time::ZERO, Peer::default());
@@ -35,32 +32,17 @@ fn called_by_submissions(
     client: ConnId,
     count: usize,
 ) -> Vec<ConnId> {
-    let request = Request::SubmitJob {
-        priority: Priority::Normal,
-        mode: Mode::Background,
-        function: b"f",
-        unique: b"",
-        workload: b"",
-    };
-    let mut bytes = Vec::new();
-    request.encode(&mut bytes);
     for _ in 0..count {
-        let Ok(Decoded::Frame(frame, _)) = decode(&bytes) else {
-            unreachable!("a request is a frame");
-        };
-        server.receive(now, client, frame);
+        tell(server, now, client, &background(Priority::Normal, "f"));
     }
     called(server)
 }
 
 fn called(server: &mut JobServer) -> Vec<ConnId> {
-    let noop = [&b"\0RES"[..], &6u32.to_be_bytes(), &0u32.to_be_bytes()].concat();
     let out = server.outbox();
-    let called = out
-        .sends()
-        .filter(|(_, bytes)| *bytes == noop)
-        .map(|it| it.0);
-    let called = called.collect();
+    let is_called = |bytes| answers(bytes).map(|(kind, _)| kind).eq([Kind::Noop]);
+    let called = out.sends().filter(|(_, bytes)| is_called(bytes));
+    let called = called.map(|(conn, _)| conn).collect();
     out.clear();
     called
 }

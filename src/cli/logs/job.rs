@@ -8,8 +8,9 @@ use anyhow::{Context as _, anyhow};
 use super::files::SlotLog;
 use super::{LOOK, Logs, index, unreadable};
 use crate::cli::Failure;
-use crate::cli::client::{Daemon, segment};
+use crate::cli::client::Daemon;
 use crate::cli::terminal::{self, Reader};
+use crate::http::segment;
 use crate::status::jobs::{JobState, JobView};
 
 /// So many looks after its end may find nothing more of a job before there is nothing more.

@@ -85,6 +85,12 @@ impl Lines {
         }
     }
 
+    /// Drops what there is of a line: its end will not come.
+    pub(super) fn forget(&mut self) {
+        self.since = None;
+        self.unfinished.clear();
+    }
+
     /// Writes what there is, as a line.
     pub(super) fn finish(&mut self, out: &mut Vec<u8>) {
         self.since = None;

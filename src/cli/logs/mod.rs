@@ -9,7 +9,8 @@ mod lines;
 mod tail;
 
 use std::collections::BTreeMap;
-use std::io::{self, Write as _};
+use std::io;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -28,9 +29,9 @@ use crate::daemon::logs::names;
 use crate::status::Colour;
 
 /// How often the files are looked at.
-const LOOK: Duration = Duration::from_millis(100);
+pub(super) const LOOK: Duration = Duration::from_millis(100);
 /// So many bytes are written at once.
-const BURST: usize = 1 << 20;
+pub(super) const BURST: usize = 1 << 20;
 
 /// Print what the workers wrote, and follow it
 ///
@@ -81,14 +82,41 @@ struct Place {
     pools: Vec<String>,
 }
 
-/// All logs that were asked for, on their way to standard output.
+/// All logs that were asked for.
 #[derive(Debug)]
-struct Logs {
+pub(super) struct Logs {
     log_dir: PathBuf,
     which: Option<PoolSlot>,
     colour: Colour,
     slots: BTreeMap<SlotLog, Slot>,
 }
+
+/// Where the logs go to.
+pub(super) trait Sink {
+    /// Takes what has been gathered, and empties it.
+    ///
+    /// # Errors
+    /// What writing gives, but for the end of the reader.
+    fn write(&mut self, out: &mut Vec<u8>) -> Result<Wants, Failure>;
+
+    /// Takes a sentence that is not the workers'.
+    fn say(&mut self, text: String);
+}
+
+/// What a [`Sink`] wants of what has been written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wants {
+    /// All of it.
+    All,
+    /// What is written from now on.
+    Newest,
+    /// No more.
+    Nothing,
+}
+
+/// Standard output, and standard error.
+#[derive(Debug)]
+struct Printed;
 
 #[derive(Debug)]
 struct Slot {
@@ -107,12 +135,7 @@ impl LogsArgs {
         block_on(async {
             let place = self.place().await?;
             let missing = self.check(&place)?;
-            let mut logs = Logs {
-                log_dir: place.log_dir,
-                which: self.which,
-                colour: terminal::look().colour,
-                slots: BTreeMap::new(),
-            };
+            let mut logs = Logs::new(place.log_dir, self.which, terminal::look().colour);
             if let Some(job) = &self.job {
                 if !self.follow {
                     return logs.job(job);
@@ -127,11 +150,11 @@ impl LogsArgs {
             if self.events {
                 return logs.events(self.lines);
             }
-            let reader = logs.begin(self.lines, self.follow)?;
+            let wants = logs.begin(self.lines, self.follow, &mut Printed)?;
             if let Some(missing) = missing {
                 terminal::say(&missing);
             }
-            if reader == Reader::Gone || !self.follow {
+            if wants == Wants::Nothing || !self.follow {
                 return Ok(0);
             }
             tokio::select! {
@@ -210,8 +233,26 @@ impl LogsArgs {
 }
 
 impl Logs {
+    /// Those of a pool or a slot; all when it is not said.
+    pub(super) fn new(log_dir: PathBuf, which: Option<PoolSlot>, colour: Colour) -> Logs {
+        Logs {
+            log_dir,
+            which,
+            colour,
+            slots: BTreeMap::new(),
+        }
+    }
+
     /// The last lines of every slot, one slot after the other.
-    fn begin(&mut self, lines: usize, follow: bool) -> Result<Reader, Failure> {
+    ///
+    /// # Errors
+    /// Files that cannot be read, and what the sink gives.
+    pub(super) fn begin(
+        &mut self,
+        lines: usize,
+        follow: bool,
+        sink: &mut impl Sink,
+    ) -> Result<Wants, Failure> {
         let now = Instant::now();
         let mut out = Vec::new();
         for log in self.find().with_context(|| unreadable(&self.log_dir))? {
@@ -222,12 +263,12 @@ impl Logs {
             if !follow {
                 slot.lines.finish(&mut out);
             }
-            if write_out(&mut out)? == Reader::Gone {
-                return Ok(Reader::Gone);
+            if sink.write(&mut out)? == Wants::Nothing {
+                return Ok(Wants::Nothing);
             }
             self.slots.insert(log, slot);
         }
-        Ok(Reader::There)
+        Ok(Wants::All)
     }
 
     /// The last things that happened to each slot, by time.
@@ -242,20 +283,23 @@ impl Logs {
             .into_iter()
             .flat_map(|(_, line)| line.into_bytes())
             .collect();
-        write_out(&mut out)?;
+        Printed.write(&mut out)?;
         Ok(0)
     }
 
     async fn follow(&mut self) -> Result<u8, Failure> {
         // Asked too while there is nothing to write: `logs -f | head` is to end with head.
-        while self.look()? == Reader::There && terminal::asked() == Reader::There {
+        while self.look(&mut Printed)? != Wants::Nothing && terminal::asked() == Reader::There {
             tokio::time::sleep(LOOK).await;
         }
         Ok(0)
     }
 
     /// What is new in all logs, and all new logs.
-    fn look(&mut self) -> Result<Reader, Failure> {
+    ///
+    /// # Errors
+    /// A folder that cannot be read, and what the sink gives; a file that cannot be read is said.
+    pub(super) fn look(&mut self, sink: &mut impl Sink) -> Result<Wants, Failure> {
         for log in self.find().with_context(|| unreadable(&self.log_dir))? {
             if !self.slots.contains_key(&log) {
                 let tail = Tail::from_start(log.path.clone());
@@ -272,27 +316,41 @@ impl Logs {
                 failed,
             } = slot;
             // A burst goes out as it is read, so that it takes no memory of its own size.
-            let mut written = Ok(Reader::There);
+            let mut written = Ok(Wants::All);
             let read = tail.read(|bytes| {
                 lines.feed(bytes, now, &mut out);
-                if out.len() >= BURST && matches!(written, Ok(Reader::There)) {
-                    written = write_out(&mut out);
+                if out.len() >= BURST {
+                    written = sink.write(&mut out);
+                }
+                match written {
+                    Ok(Wants::All) => ControlFlow::Continue(()),
+                    Ok(Wants::Newest | Wants::Nothing) | Err(_) => ControlFlow::Break(()),
                 }
             });
-            lines.expire(now, &mut out);
-            if written? == Reader::Gone || write_out(&mut out)? == Reader::Gone {
-                return Ok(Reader::Gone);
-            }
+            let read = match written? {
+                Wants::All => {
+                    lines.expire(now, &mut out);
+                    if sink.write(&mut out)? == Wants::Nothing {
+                        return Ok(Wants::Nothing);
+                    }
+                    read.map(|_| ())
+                }
+                Wants::Newest => {
+                    lines.forget();
+                    tail.skip()
+                }
+                Wants::Nothing => return Ok(Wants::Nothing),
+            };
             match read {
                 Ok(()) => *failed = false,
                 Err(error) if !*failed => {
-                    terminal::say(format!("{}: {error}", unreadable(&log.path)));
+                    sink.say(format!("{}: {error}", unreadable(&log.path)));
                     *failed = true;
                 }
                 Err(_) => {}
             }
         }
-        Ok(Reader::There)
+        Ok(Wants::All)
     }
 
     fn find(&self) -> io::Result<Vec<SlotLog>> {
@@ -334,15 +392,22 @@ impl Logs {
     }
 }
 
-/// Writes what has been gathered, and empties it.
-fn write_out(out: &mut Vec<u8>) -> Result<Reader, Failure> {
-    if out.is_empty() {
-        return Ok(Reader::There);
+impl Sink for Printed {
+    fn write(&mut self, out: &mut Vec<u8>) -> Result<Wants, Failure> {
+        if out.is_empty() {
+            return Ok(Wants::All);
+        }
+        let reader = terminal::print_bytes(out)?;
+        out.clear();
+        Ok(match reader {
+            Reader::There => Wants::All,
+            Reader::Gone => Wants::Nothing,
+        })
     }
-    let mut stdout = io::stdout().lock();
-    let written = stdout.write_all(out).and_then(|()| stdout.flush());
-    out.clear();
-    terminal::reader(written)
+
+    fn say(&mut self, text: String) {
+        terminal::say(text);
+    }
 }
 
 fn unreadable(path: &Path) -> String {

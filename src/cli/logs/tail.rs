@@ -6,6 +6,8 @@
 use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader, ErrorKind, Read, Seek as _, SeekFrom};
+use std::mem;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use super::files::{FileId, Generation, Packing, generations};
@@ -55,24 +57,33 @@ impl Tail {
         Ok((Tail { path, open }, parts.concat()))
     }
 
-    /// Gives `take` what has been written since the last time.
-    pub(super) fn read(&mut self, mut take: impl FnMut(&[u8])) -> io::Result<()> {
-        if let Some(open) = &mut self.open {
-            open.read(&mut take)?;
+    /// Gives `take` what has been written since the last time, until it breaks off.
+    pub(super) fn read(
+        &mut self,
+        mut take: impl FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> io::Result<ControlFlow<()>> {
+        if let Some(open) = &mut self.open
+            && open.read(&mut take)?.is_break()
+        {
+            return Ok(ControlFlow::Break(()));
         }
         let there = match fs::metadata(&self.path) {
             Ok(there) => FileId::of(&there),
             // Between the two steps of a rotation, or removed: what is open is still written to.
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return Ok(ControlFlow::Continue(()));
+            }
             Err(error) => return Err(error),
         };
         if self.open.as_ref().is_some_and(|open| open.id == there) {
-            return Ok(());
+            return Ok(ControlFlow::Continue(()));
         }
         let mut younger = generations(&self.path)?;
         if let Some(open) = &mut self.open {
             // Nothing is written to it any more, now that there is a younger one; the last read may have been just before that.
-            open.read(&mut take)?;
+            if open.read(&mut take)?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
             match younger.iter().position(|one| one.id == open.id) {
                 Some(place) => younger.truncate(place),
                 None => {
@@ -90,21 +101,32 @@ impl Tail {
             }
         }
         for generation in younger.into_iter().rev() {
-            if generation.packing == Packing::Gzip {
-                read_to_end(generation.text(), &mut take)?;
-                continue;
+            let read = match generation.packing {
+                Packing::Gzip => read_to_end(generation.text(), &mut take)?,
+                Packing::Plain => {
+                    let Generation { id, file, .. } = generation;
+                    self.open.insert(Open { id, file }).read(&mut take)?
+                }
+            };
+            if read.is_break() {
+                return Ok(ControlFlow::Break(()));
             }
-            let Generation { id, file, .. } = generation;
-            let mut open = Open { id, file };
-            open.read(&mut take)?;
-            self.open = Some(open);
         }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// Leaves out what has been written meanwhile.
+    pub(super) fn skip(&mut self) -> io::Result<()> {
+        (*self, _) = Tail::last_lines(mem::take(&mut self.path), 0)?;
         Ok(())
     }
 }
 
 impl Open {
-    fn read(&mut self, take: &mut impl FnMut(&[u8])) -> io::Result<()> {
+    fn read(
+        &mut self,
+        take: &mut impl FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> io::Result<ControlFlow<()>> {
         // Someone emptied it in place: what is there now is new.
         if self.file.metadata()?.len() < self.file.stream_position()? {
             self.file.rewind()?;
@@ -113,12 +135,19 @@ impl Open {
     }
 }
 
-fn read_to_end(mut text: impl Read, take: &mut impl FnMut(&[u8])) -> io::Result<()> {
+fn read_to_end(
+    mut text: impl Read,
+    take: &mut impl FnMut(&[u8]) -> ControlFlow<()>,
+) -> io::Result<ControlFlow<()>> {
     let mut block = vec![0; BLOCK as usize];
     loop {
         match text.read(&mut block) {
-            Ok(0) => return Ok(()),
-            Ok(length) => take(&block[..length]),
+            Ok(0) => return Ok(ControlFlow::Continue(())),
+            Ok(length) => {
+                if take(&block[..length]).is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
+            }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
@@ -207,7 +236,11 @@ mod tests {
 
     fn new(tail: &mut Tail) -> String {
         let mut text = Vec::new();
-        tail.read(|bytes| text.extend_from_slice(bytes)).unwrap();
+        let read = tail.read(|bytes| {
+            text.extend_from_slice(bytes);
+            ControlFlow::Continue(())
+        });
+        assert!(read.unwrap().is_continue());
         String::from_utf8(text).unwrap()
     }
 
@@ -284,6 +317,28 @@ mod tests {
             append(&path, &format!("{number}\n"));
         }
         assert_eq!(new(&mut tail), "1\n2\n3\n4\n");
+    }
+
+    #[test]
+    fn who_breaks_off_can_go_on_or_skip_the_rest() {
+        let (_folder, path) = log();
+        let mut tail = Tail::from_start(path.clone());
+        append(&path, &"x".repeat(3 * BLOCK as usize));
+        let mut blocks = 0;
+        let mut one = |_: &[u8]| {
+            blocks += 1;
+            ControlFlow::Break(())
+        };
+        assert!(tail.read(&mut one).unwrap().is_break());
+        assert!(tail.read(&mut one).unwrap().is_break());
+        assert_eq!(blocks, 2);
+        assert_eq!(new(&mut tail).len(), BLOCK as usize);
+        append(&path, "old\n");
+        rotate(&path, 3);
+        append(&path, "old\n");
+        tail.skip().unwrap();
+        append(&path, "new\n");
+        assert_eq!(new(&mut tail), "new\n");
     }
 
     #[test]

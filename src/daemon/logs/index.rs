@@ -115,12 +115,8 @@ pub(super) struct IndexState {
 }
 
 impl Index {
-    pub(super) fn new(path: PathBuf) -> Index {
-        Index::resumed(path, IndexState::default())
-    }
-
     /// One that goes on where another stopped.
-    pub(super) fn resumed(path: PathBuf, state: IndexState) -> Index {
+    pub(super) fn new(path: PathBuf, state: IndexState) -> Index {
         let IndexState {
             is_torn,
             pid,
@@ -275,7 +271,7 @@ mod tests {
     fn lines() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("1.log.index");
-        let mut index = Index::new(path.clone());
+        let mut index = Index::new(path.clone(), IndexState::default());
         let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
         let job = || "H:\"web\":1".to_owned();
         index.open(0);
@@ -321,7 +317,7 @@ mod tests {
     fn a_new_file_says_what_is_still_true() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("1.log.index");
-        let mut index = Index::new(path.clone());
+        let mut index = Index::new(path.clone(), IndexState::default());
         index.open(0);
         let now = SystemTime::now();
         index.note(0, now, What::Start { pid: 811 });

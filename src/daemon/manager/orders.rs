@@ -1,6 +1,7 @@
 //! What the operator asks for over the control socket.
 
 use super::*;
+use crate::config::MAX_PROCESSES;
 
 impl Manager {
     pub(super) fn control(&mut self, control: Control) {
@@ -20,6 +21,11 @@ impl Manager {
                 max,
                 reply,
             } => {
+                if i128::from(max) > MAX_PROCESSES {
+                    let text =
+                        format!("{max} are too many: a pool has at most {MAX_PROCESSES} processes");
+                    return answer(reply, Err(text));
+                }
                 let done = match min == max {
                     true => format!(
                         "{pool}: kept at {min} until the file changes it, or `gearpool start {pool}`"
@@ -81,7 +87,7 @@ impl Manager {
                     }
                 }
             }
-            Control::Upgrade { force, reply } => self.upgrade(force, Some(reply)),
+            Control::Upgrade(reply) => self.upgrade(Some(reply)),
             Control::Jobs {
                 function,
                 limit,
