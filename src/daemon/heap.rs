@@ -1,4 +1,4 @@
-//! After a long queue has been worked off, its memory is the machine's again.
+//! After a long queue has been worked off, its memory is the machine's again, and so is what only the start has needed.
 
 use std::io;
 use std::thread;
@@ -19,15 +19,22 @@ const SPARE: u64 = 32 << 20;
 pub(super) fn start() -> io::Result<()> {
     let thread = thread::Builder::new().name("memory".to_owned());
     thread.spawn(|| {
+        thread::sleep(EVERY);
+        // the command line, the file, TLS, an upgrade: most of what has run by now does not run again
+        heap::let_go_of_code();
         // what stays resident whatever is given back: code, stacks, half-used pages
         let mut floor = 0;
-        while let Some(before) = heap::now() {
-            if is_worth_it(before, floor) {
-                heap::give_back();
-                let Some(after) = heap::now() else { return };
-                floor = after.resident.saturating_sub(after.used);
-                let given = before.resident.saturating_sub(after.resident) >> 20;
-                tracing::debug!("{given} MiB of memory given back");
+        loop {
+            // what is used is counted block by block, which is for nothing where there is not so much at all
+            if heap::resident().is_some_and(|resident| resident > floor + SPARE) {
+                let Some(before) = heap::now() else { return };
+                if is_worth_it(before, floor) {
+                    heap::give_back();
+                    let Some(after) = heap::now() else { return };
+                    floor = after.resident.saturating_sub(after.used);
+                    let given = before.resident.saturating_sub(after.resident) >> 20;
+                    tracing::debug!("{given} MiB of memory given back");
+                }
             }
             thread::sleep(EVERY);
         }
