@@ -1,4 +1,4 @@
-//! After a long queue has been worked off, its memory is the machine's again, and so is what only the start has needed.
+//! After a long queue has been worked off, its memory is the machine's again.
 
 use std::io;
 use std::thread;
@@ -19,9 +19,6 @@ const SPARE: u64 = 32 << 20;
 pub(super) fn start() -> io::Result<()> {
     let thread = thread::Builder::new().name("memory".to_owned());
     thread.spawn(|| {
-        thread::sleep(EVERY);
-        // the command line, the file, TLS, an upgrade: most of what has run by now does not run again
-        heap::let_go_of_code();
         // what stays resident whatever is given back: code, stacks, half-used pages
         let mut floor = 0;
         loop {
