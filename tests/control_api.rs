@@ -229,12 +229,7 @@ fn every_answer_has_its_code() {
             refused("min 5 is more than max 3"),
         ),
         ("GET /nothing", "", 404, refused("there is no such path")),
-        (
-            "POST /upgrade",
-            "",
-            409,
-            refused("the new program says no"),
-        ),
+        ("POST /upgrade", "", 409, refused("the new program says no")),
         (
             "POST /reload",
             "",

@@ -89,10 +89,12 @@ impl Handshake {
             traffic,
             incoming,
         } = self;
+        let suite = tls.negotiated_cipher_suite();
+        let suite = suite.ok_or(Error::HandshakeNotComplete)?;
         let secrets = tls.dangerous_extract_secrets()?;
-        let keys = |(number, secrets), traffic: &OnceLock<Vec<u8>>| {
-            Keys::new(number, secrets, traffic.get().map(Vec::as_slice))
-                .ok_or_else(|| Error::General("it speaks a cipher that is not known".to_owned()))
+        let keys = |secrets, traffic: &OnceLock<Vec<u8>>| {
+            Keys::new(suite, secrets, traffic.get().map(Vec::as_slice))
+                .map_err(|error| Error::General(error.to_string()))
         };
         Ok(Records::new(
             keys(secrets.tx, &traffic.ours)?,

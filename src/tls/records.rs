@@ -9,11 +9,14 @@ use std::{fmt, io};
 use rustls::{AlertDescription, ContentType, Error, InvalidMessage};
 use serde::{Deserialize, Serialize};
 
-use super::keys::{DATA, HEADER, Keys, MAX_PLAIN};
+use super::keys::Keys;
 use super::wire::{Incoming, MAX_CIPHERTEXT};
 
-const ALERT: u8 = 21;
-const HANDSHAKE: u8 = 22;
+/// Bytes before a record's payload: its type, a version, and the payload's length.
+pub(super) const HEADER: usize = 5;
+
+/// The most that a record may say.
+pub(super) const MAX_PLAIN: usize = 1 << 14;
 
 /// The levels of an alert. TLS 1.3 goes by what the alert says.
 const WARNING: u8 = 1;
@@ -95,8 +98,9 @@ impl Records {
         if let Err(error) = result {
             self.has_ended = true;
             if let Some(alert) = alert(&error) {
+                let message = [FATAL, alert.into()];
                 self.ours
-                    .seal(ALERT, &[FATAL, alert.into()], &mut self.outgoing);
+                    .seal(ContentType::Alert, &message, &mut self.outgoing);
             }
             return Err(error);
         }
@@ -114,8 +118,8 @@ impl Records {
         {
             used += record.length();
             let start = plain.len();
-            let kind = self.theirs.open(record.header, record.payload, plain)?;
-            if kind != DATA {
+            let kind = self.theirs.open(&record, plain)?;
+            if kind != ContentType::ApplicationData {
                 let message = plain.split_off(start);
                 self.hear(kind, &message)?;
             }
@@ -127,14 +131,14 @@ impl Records {
         })
     }
 
-    fn hear(&mut self, kind: u8, message: &[u8]) -> Result<(), Error> {
+    fn hear(&mut self, kind: ContentType, message: &[u8]) -> Result<(), Error> {
         let can_update = self.theirs.can_update();
         match (kind, message) {
-            (ALERT, [_, alert]) => match AlertDescription::from(*alert) {
+            (ContentType::Alert, [_, alert]) => match AlertDescription::from(*alert) {
                 AlertDescription::CloseNotify => self.has_ended = true,
                 alert => return Err(Error::AlertReceived(alert)),
             },
-            (HANDSHAKE, [update @ .., asks @ (NOT_REQUESTED | REQUESTED)])
+            (ContentType::Handshake, [update @ .., asks @ (NOT_REQUESTED | REQUESTED)])
                 if *update == KEY_UPDATE && can_update =>
             {
                 self.theirs.update();
@@ -144,7 +148,7 @@ impl Records {
             (kind, _) => {
                 return Err(Error::InappropriateMessage {
                     expect_types: vec![ContentType::ApplicationData],
-                    got_type: ContentType::from(kind),
+                    got_type: kind,
                 });
             }
         }
@@ -195,7 +199,8 @@ impl Records {
                 }
                 self.update();
             }
-            self.ours.seal(DATA, data, &mut self.outgoing);
+            let kind = ContentType::ApplicationData;
+            self.ours.seal(kind, data, &mut self.outgoing);
             *taken += data.len();
         }
         Ok(())
@@ -203,7 +208,8 @@ impl Records {
 
     fn update(&mut self) {
         let message = [&KEY_UPDATE[..], &[NOT_REQUESTED]].concat();
-        self.ours.seal(HANDSHAKE, &message, &mut self.outgoing);
+        let kind = ContentType::Handshake;
+        self.ours.seal(kind, &message, &mut self.outgoing);
         self.ours.update();
     }
 
@@ -211,16 +217,17 @@ impl Records {
     pub fn end(&mut self) {
         if !std::mem::replace(&mut self.is_ending, true) {
             let alert = AlertDescription::CloseNotify;
+            let message = [WARNING, alert.into()];
             self.ours
-                .seal(ALERT, &[WARNING, alert.into()], &mut self.outgoing);
+                .seal(ContentType::Alert, &message, &mut self.outgoing);
         }
     }
 }
 
 /// A whole record, as it has come.
 pub(super) struct Record<'a> {
-    header: [u8; HEADER],
-    payload: &'a [u8],
+    pub(super) header: [u8; HEADER],
+    pub(super) payload: &'a [u8],
 }
 
 impl Record<'_> {
@@ -271,30 +278,25 @@ fn alert(error: &Error) -> Option<AlertDescription> {
 
 #[cfg(test)]
 mod tests {
-    use rustls::ConnectionTrafficSecrets;
-    use rustls::crypto::cipher::{AeadKey, Iv};
+    use rustls::SupportedCipherSuite;
+    use rustls::crypto::ring::ALL_CIPHER_SUITES;
+    use rustls::crypto::ring::cipher_suite::{
+        TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384, TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+        TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256,
+    };
 
     use super::*;
 
-    /// Both ends of a connection with a cipher whose key has 32 bytes.
-    fn ends(is_chacha: bool, has_traffic: bool) -> (Records, Records) {
-        let keys = |byte: u8| {
-            let (key, iv) = (AeadKey::from([byte; 32]), Iv::from([byte; 12]));
-            let secrets = match is_chacha {
-                true => ConnectionTrafficSecrets::Chacha20Poly1305 { key, iv },
-                false => ConnectionTrafficSecrets::Aes256Gcm { key, iv },
-            };
-            let traffic = [byte; 48];
-            Keys::new(0, secrets, has_traffic.then_some(&traffic[..])).unwrap()
-        };
-        let records = |ours, theirs| Records::new(keys(ours), keys(theirs), Vec::new());
+    /// Both ends of a connection.
+    fn ends(suite: SupportedCipherSuite) -> (Records, Records) {
+        let records =
+            |ours, theirs| Records::new(Keys::of(suite, ours), Keys::of(suite, theirs), Vec::new());
         (records(1, 2), records(2, 1))
     }
 
     fn all() -> impl Iterator<Item = (Records, Records)> {
-        [(false, false), (false, true), (true, false), (true, true)]
-            .into_iter()
-            .map(|(is_chacha, has_traffic)| ends(is_chacha, has_traffic))
+        assert_eq!(ALL_CIPHER_SUITES.len(), 9);
+        ALL_CIPHER_SUITES.iter().map(|suite| ends(*suite))
     }
 
     /// What a socket gets that takes everything.
@@ -434,7 +436,9 @@ mod tests {
     #[test]
     fn a_new_handshake_has_no_place_there() {
         for (mut one, mut other) in all() {
-            one.ours.seal(HANDSHAKE, &[1, 0, 0, 0], &mut one.outgoing);
+            let hello = [1, 0, 0, 0];
+            one.ours
+                .seal(ContentType::Handshake, &hello, &mut one.outgoing);
             let error = heard(&mut other, &sent(&mut one, &[])).unwrap_err();
             assert!(
                 matches!(error, Error::InappropriateMessage { .. }),
@@ -450,7 +454,8 @@ mod tests {
             let can = one.ours.can_update();
             // asked for twice before it can be answered
             for _ in 0..2 {
-                one.ours.seal(HANDSHAKE, &update, &mut one.outgoing);
+                one.ours
+                    .seal(ContentType::Handshake, &update, &mut one.outgoing);
                 one.ours.update();
             }
             let asked = heard(&mut other, &sent(&mut one, b"new"));
@@ -470,7 +475,12 @@ mod tests {
 
     #[test]
     fn a_worn_key_is_replaced_or_the_last_one() {
-        for (mut one, mut other) in [ends(false, true), ends(true, true), ends(true, false)] {
+        for suite in [
+            TLS13_AES_256_GCM_SHA384,
+            TLS13_CHACHA20_POLY1305_SHA256,
+            TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+        ] {
+            let (mut one, mut other) = ends(suite);
             one.ours.wear();
             other.theirs.wear();
             for text in [b"one", b"two"] {
@@ -478,9 +488,31 @@ mod tests {
                 assert_eq!(heard(&mut other, &bytes).unwrap().0, text);
             }
         }
-        let (mut one, _) = ends(false, false);
+        let (mut one, _) = ends(TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384);
         one.ours.wear();
         let refused = one.send(b"one", &mut 0, |part| Ok(part.len()));
         refused.unwrap_err();
+    }
+
+    /// RFC 8446, 5.2 and 5.4.
+    #[test]
+    fn padding_has_a_limit_and_something_in_front_of_it() {
+        for (mut one, mut other) in all().filter(|(one, _)| one.ours.can_update()) {
+            for (count, alert) in [
+                (1, AlertDescription::UnexpectedMessage),
+                (MAX_PLAIN + 1, AlertDescription::UnexpectedMessage),
+                (MAX_PLAIN + 2, AlertDescription::RecordOverflow),
+            ] {
+                let (mut one, mut other) = (one.clone(), other.clone());
+                one.ours.seal_zeros(count, &mut one.outgoing);
+                let zeros = sent(&mut one, &[]);
+                heard(&mut other, &zeros).unwrap_err();
+                let said = heard(&mut one, &sent(&mut other, &[])).unwrap_err();
+                assert_eq!(said, Error::AlertReceived(alert), "{count}");
+            }
+            let most = vec![1; MAX_PLAIN];
+            let bytes = sent(&mut one, &most);
+            assert!(heard(&mut other, &bytes).unwrap().0 == most);
+        }
     }
 }
