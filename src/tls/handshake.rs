@@ -50,8 +50,11 @@ impl Handshake {
             let length = match Record::first(rest) {
                 Ok(None) => break,
                 Ok(Some(record)) => record.length(),
-                // rustls says what is wrong with it
-                Err(_) => rest.len(),
+                // rustls says what is wrong with it, and tells the peer
+                Err(error) => {
+                    wire::receive(&mut self.tls, rest, &mut Vec::new())?;
+                    return Err(error);
+                }
             };
             // a handshake says nothing
             incoming = wire::receive(&mut self.tls, &rest[..length], &mut Vec::new())?;

@@ -6,7 +6,7 @@
 
 use std::{fmt, io};
 
-use rustls::{AlertDescription, ContentType, Error, InvalidMessage};
+use rustls::{AlertDescription, ContentType, Error, InvalidMessage, PeerMisbehaved};
 use serde::{Deserialize, Serialize};
 
 use super::keys::Keys;
@@ -30,6 +30,10 @@ const REQUESTED: u8 = 1;
 /// How much longer than what it says a record may be, RFC 5246, 6.2.3.
 const OVERHEAD: usize = 2048;
 
+/// Records in a row that say nothing to the protocol above: empty ones, and what TLS says to itself. Each costs the peer less than us.
+/// rustls and BoringSSL allow as many.
+const MAX_IDLE: u8 = 32;
+
 /// What is left of a buffer between two records is given back when it is larger than this.
 const KEEP: usize = 4 << 10;
 
@@ -47,9 +51,11 @@ pub struct Records {
     sent: usize,
     /// The peer wants us to go on with another key.
     owes_update: bool,
+    /// Records in a row that have said nothing.
+    idle: u8,
     /// The peer has said its end, or something after which there is nothing to be heard from it.
     has_ended: bool,
-    /// We have said ours.
+    /// We have said ours, or are not to say anything more.
     is_ending: bool,
 }
 
@@ -70,6 +76,7 @@ impl Records {
             outgoing: Vec::new(),
             sent: 0,
             owes_update: false,
+            idle: 0,
             has_ended: false,
             is_ending: false,
         }
@@ -97,10 +104,9 @@ impl Records {
         };
         if let Err(error) = result {
             self.has_ended = true;
-            if let Some(alert) = alert(&error) {
-                let message = [FATAL, alert.into()];
-                self.ours
-                    .seal(ContentType::Alert, &message, &mut self.outgoing);
+            match alert(&error) {
+                Some(alert) => self.say_end(FATAL, alert),
+                None => self.fall_silent(),
             }
             return Err(error);
         }
@@ -119,10 +125,17 @@ impl Records {
             used += record.length();
             let start = plain.len();
             let kind = self.theirs.open(&record, plain)?;
-            if kind != ContentType::ApplicationData {
-                let message = plain.split_off(start);
-                self.hear(kind, &message)?;
+            if kind == ContentType::ApplicationData && plain.len() > start {
+                self.idle = 0;
+                continue;
             }
+            if self.idle == MAX_IDLE {
+                plain.truncate(start);
+                return Err(PeerMisbehaved::TooManyEmptyFragments.into());
+            }
+            self.idle += 1;
+            let message = plain.split_off(start);
+            self.hear(kind, &message)?;
         }
         Ok(match self.has_ended {
             // nothing that comes after the end counts
@@ -132,18 +145,22 @@ impl Records {
     }
 
     fn hear(&mut self, kind: ContentType, message: &[u8]) -> Result<(), Error> {
-        let can_update = self.theirs.can_update();
+        let is_tls13 = self.theirs.can_update();
         match (kind, message) {
-            (ContentType::Alert, [_, alert]) => match AlertDescription::from(*alert) {
+            (ContentType::ApplicationData, []) => {}
+            (ContentType::Alert, [level, alert]) => match AlertDescription::from(*alert) {
                 AlertDescription::CloseNotify => self.has_ended = true,
+                // Java says this before its end
+                AlertDescription::UserCanceled if *level == WARNING => {}
+                _ if *level == WARNING && !is_tls13 => {}
                 alert => return Err(Error::AlertReceived(alert)),
             },
             (ContentType::Handshake, [update @ .., asks @ (NOT_REQUESTED | REQUESTED)])
-                if *update == KEY_UPDATE && can_update =>
+                if *update == KEY_UPDATE && is_tls13 =>
             {
                 self.theirs.update();
                 // once is enough, however often it is asked for before it can be sent
-                self.owes_update |= *asks == REQUESTED;
+                self.owes_update |= *asks == REQUESTED && !self.is_ending;
             }
             (kind, _) => {
                 return Err(Error::InappropriateMessage {
@@ -164,8 +181,8 @@ impl Records {
     /// connection's to send, and are sent before anything else with the next call.
     ///
     /// # Errors
-    /// Those of `send`, once something could not be sent, `WouldBlock` too; `taken` counts nevertheless. And when TLS 1.2 must send
-    /// nothing more.
+    /// Those of `send`, once something could not be sent, `WouldBlock` too; `taken` counts nevertheless. And when there is more to
+    /// send after the end, which may be that of a key of TLS 1.2.
     pub fn send(
         &mut self,
         plain: &[u8],
@@ -182,12 +199,15 @@ impl Records {
             if plain.len() == *taken && !self.owes_update {
                 return Ok(());
             }
-            self.seal(plain, taken)?;
+            if self.is_ending {
+                return Err(io::Error::other("nothing may be sent after the end of TLS"));
+            }
+            self.seal(plain, taken);
         }
     }
 
     /// Encrypts as much as may be ahead of what the socket takes.
-    fn seal(&mut self, plain: &[u8], taken: &mut usize) -> io::Result<()> {
+    fn seal(&mut self, plain: &[u8], taken: &mut usize) {
         let end = plain.len().min(*taken + MAX_CIPHERTEXT);
         if std::mem::take(&mut self.owes_update) {
             self.update();
@@ -195,7 +215,7 @@ impl Records {
         for data in plain[*taken..end].chunks(MAX_PLAIN) {
             if self.ours.is_worn() {
                 if !self.ours.can_update() {
-                    return Err(io::Error::other("its key has been used too often"));
+                    return self.end();
                 }
                 self.update();
             }
@@ -203,7 +223,6 @@ impl Records {
             self.ours.seal(kind, data, &mut self.outgoing);
             *taken += data.len();
         }
-        Ok(())
     }
 
     fn update(&mut self) {
@@ -215,12 +234,23 @@ impl Records {
 
     /// Says that nothing more will come.
     pub fn end(&mut self) {
-        if !std::mem::replace(&mut self.is_ending, true) {
-            let alert = AlertDescription::CloseNotify;
-            let message = [WARNING, alert.into()];
-            self.ours
-                .seal(ContentType::Alert, &message, &mut self.outgoing);
+        self.say_end(WARNING, AlertDescription::CloseNotify);
+    }
+
+    /// Says that nothing more will come, and why. The first reason is the last word.
+    fn say_end(&mut self, level: u8, alert: AlertDescription) {
+        if !self.is_ending {
+            let kind = ContentType::Alert;
+            let message = [level, alert.into()];
+            self.ours.seal(kind, &message, &mut self.outgoing);
         }
+        self.fall_silent();
+    }
+
+    fn fall_silent(&mut self) {
+        self.is_ending = true;
+        // another key would protect nothing
+        self.owes_update = false;
     }
 }
 
@@ -372,7 +402,11 @@ mod tests {
             let mut one = crossed(&one);
             one.end();
             let end = sent(&mut one, &[]);
-            let more = sent(&mut one, b"more");
+            let refused = one.send(b"more", &mut 0, |_| panic!("it is sent"));
+            refused.unwrap_err();
+            let data = ContentType::ApplicationData;
+            one.ours.seal(data, b"more", &mut one.outgoing);
+            let more = sent(&mut one, &[]);
             let all = [last, end.clone(), more].concat();
             assert_eq!(
                 heard(&mut other, &all).unwrap(),
@@ -405,9 +439,14 @@ mod tests {
                 let said = heard(&mut one, &alert).unwrap_err();
                 let mac = AlertDescription::BadRecordMac;
                 assert_eq!(said, Error::AlertReceived(mac));
+                one.end();
                 assert!(!one.wants_write(), "an alert is not answered");
+                other.end();
+                assert!(!other.wants_write(), "an alert is the last word");
                 // and there is nothing more to be heard
-                let later = sent(&mut one, b"three");
+                let data = ContentType::ApplicationData;
+                one.ours.seal(data, b"three", &mut one.outgoing);
+                let later = sent(&mut one, &[]);
                 let ended = (Vec::new(), Incoming::Ended);
                 assert_eq!(heard(&mut crossed(&other), &later).unwrap(), ended);
             }
@@ -488,10 +527,90 @@ mod tests {
                 assert_eq!(heard(&mut other, &bytes).unwrap().0, text);
             }
         }
-        let (mut one, _) = ends(TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384);
+        let (mut one, mut other) = ends(TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384);
         one.ours.wear();
-        let refused = one.send(b"one", &mut 0, |part| Ok(part.len()));
+        other.theirs.wear();
+        let mut bytes = Vec::new();
+        let refused = one.send(b"one", &mut 0, |part| {
+            bytes.extend_from_slice(part);
+            Ok(part.len())
+        });
         refused.unwrap_err();
+        let ended = (Vec::new(), Incoming::Ended);
+        assert_eq!(heard(&mut other, &bytes).unwrap(), ended);
+    }
+
+    /// What is sealed without a word, and what it comes to.
+    fn sealed(one: &mut Records, kind: ContentType, message: &[u8]) -> Vec<u8> {
+        one.ours.seal(kind, message, &mut one.outgoing);
+        sent(one, &[])
+    }
+
+    #[test]
+    fn records_that_say_nothing_are_heard_so_often_in_a_row() {
+        let update = [&KEY_UPDATE[..], &[NOT_REQUESTED]].concat();
+        let canceled = [WARNING, AlertDescription::UserCanceled.into()];
+        for (kind, message) in [
+            (ContentType::ApplicationData, &[][..]),
+            (ContentType::Alert, &canceled),
+            (ContentType::Handshake, &update),
+        ] {
+            for (mut one, mut other) in all() {
+                let is_update = kind == ContentType::Handshake;
+                if is_update && !one.ours.can_update() {
+                    continue;
+                }
+                let nothing = |one: &mut Records| {
+                    let bytes = sealed(one, kind, message);
+                    if is_update {
+                        one.ours.update();
+                    }
+                    bytes
+                };
+                for _ in 0..2 {
+                    for _ in 0..MAX_IDLE {
+                        let said = heard(&mut other, &nothing(&mut one)).unwrap();
+                        assert_eq!(said, (Vec::new(), Incoming::Open));
+                        // who begins anew does not begin to count anew
+                        other = crossed(&other);
+                    }
+                    let bytes = sent(&mut one, b"something");
+                    assert_eq!(heard(&mut other, &bytes).unwrap().0, b"something");
+                }
+                for _ in 0..MAX_IDLE {
+                    heard(&mut other, &nothing(&mut one)).unwrap();
+                }
+                heard(&mut other, &nothing(&mut one)).unwrap_err();
+                let alert = sent(&mut other, &[]);
+                let unexpected = AlertDescription::UnexpectedMessage;
+                let said = heard(&mut one, &alert).unwrap_err();
+                assert_eq!(said, Error::AlertReceived(unexpected));
+            }
+        }
+    }
+
+    #[test]
+    fn a_warning_is_no_end() {
+        for (mut one, mut other) in all() {
+            let is_tls13 = one.ours.can_update();
+            for (alert, goes_on) in [
+                (AlertDescription::UserCanceled, true),
+                (AlertDescription::NoRenegotiation, !is_tls13),
+            ] {
+                let bytes = sealed(&mut one, ContentType::Alert, &[WARNING, alert.into()]);
+                match heard(&mut other, &bytes) {
+                    Ok(said) => assert_eq!(said, (Vec::new(), Incoming::Open)),
+                    Err(error) => {
+                        assert_eq!(error, Error::AlertReceived(alert));
+                        assert!(!goes_on, "{alert:?}");
+                        continue;
+                    }
+                }
+                assert!(goes_on, "{alert:?}");
+                let answer = sent(&mut other, b"answer");
+                assert_eq!(heard(&mut one, &answer).unwrap().0, b"answer");
+            }
+        }
     }
 
     /// RFC 8446, 5.2 and 5.4.
@@ -513,6 +632,28 @@ mod tests {
             let most = vec![1; MAX_PLAIN];
             let bytes = sent(&mut one, &most);
             assert!(heard(&mut other, &bytes).unwrap().0 == most);
+        }
+    }
+
+    #[test]
+    fn no_key_is_asked_for_or_given_after_the_end() {
+        for (mut one, mut other) in all().filter(|(one, _)| one.ours.can_update()) {
+            let update = [&KEY_UPDATE[..], &[REQUESTED]].concat();
+            let first = sealed(&mut one, ContentType::Handshake, &update);
+            one.ours.update();
+            let second = sealed(&mut one, ContentType::Handshake, &update);
+            heard(&mut other, &first).unwrap();
+            other.end();
+            heard(&mut other, &second).unwrap();
+            let ended = (Vec::new(), Incoming::Ended);
+            assert_eq!(heard(&mut one, &sent(&mut other, &[])).unwrap(), ended);
+        }
+    }
+
+    #[test]
+    fn nothing_is_shown_of_the_keys() {
+        for (one, _) in all() {
+            assert_eq!(format!("{one:?}"), "Records { .. }");
         }
     }
 }
