@@ -50,8 +50,11 @@ impl Handshake {
             let length = match Record::first(rest) {
                 Ok(None) => break,
                 Ok(Some(record)) => record.length(),
-                // rustls says what is wrong with it
-                Err(_) => rest.len(),
+                // rustls says what is wrong with it, and tells the peer
+                Err(error) => {
+                    wire::receive(&mut self.tls, rest, &mut Vec::new())?;
+                    return Err(error);
+                }
             };
             // a handshake says nothing
             incoming = wire::receive(&mut self.tls, &rest[..length], &mut Vec::new())?;
@@ -89,10 +92,12 @@ impl Handshake {
             traffic,
             incoming,
         } = self;
+        let suite = tls.negotiated_cipher_suite();
+        let suite = suite.ok_or(Error::HandshakeNotComplete)?;
         let secrets = tls.dangerous_extract_secrets()?;
-        let keys = |(number, secrets), traffic: &OnceLock<Vec<u8>>| {
-            Keys::new(number, secrets, traffic.get().map(Vec::as_slice))
-                .ok_or_else(|| Error::General("it speaks a cipher that is not known".to_owned()))
+        let keys = |secrets, traffic: &OnceLock<Vec<u8>>| {
+            Keys::new(suite, secrets, traffic.get().map(Vec::as_slice))
+                .map_err(|error| Error::General(error.to_string()))
         };
         Ok(Records::new(
             keys(secrets.tx, &traffic.ours)?,

@@ -6,14 +6,17 @@
 
 use std::{fmt, io};
 
-use rustls::{AlertDescription, ContentType, Error, InvalidMessage};
+use rustls::{AlertDescription, ContentType, Error, InvalidMessage, PeerMisbehaved};
 use serde::{Deserialize, Serialize};
 
-use super::keys::{DATA, HEADER, Keys, MAX_PLAIN};
+use super::keys::Keys;
 use super::wire::{Incoming, MAX_CIPHERTEXT};
 
-const ALERT: u8 = 21;
-const HANDSHAKE: u8 = 22;
+/// Bytes before a record's payload: its type, a version, and the payload's length.
+pub(super) const HEADER: usize = 5;
+
+/// The most that a record may say.
+pub(super) const MAX_PLAIN: usize = 1 << 14;
 
 /// The levels of an alert. TLS 1.3 goes by what the alert says.
 const WARNING: u8 = 1;
@@ -26,6 +29,10 @@ const REQUESTED: u8 = 1;
 
 /// How much longer than what it says a record may be, RFC 5246, 6.2.3.
 const OVERHEAD: usize = 2048;
+
+/// Records in a row that say nothing to the protocol above: empty ones, and what TLS says to itself. Each costs the peer less than us.
+/// rustls and BoringSSL allow as many.
+const MAX_IDLE: u8 = 32;
 
 /// What is left of a buffer between two records is given back when it is larger than this.
 const KEEP: usize = 4 << 10;
@@ -44,9 +51,11 @@ pub struct Records {
     sent: usize,
     /// The peer wants us to go on with another key.
     owes_update: bool,
+    /// Records in a row that have said nothing.
+    idle: u8,
     /// The peer has said its end, or something after which there is nothing to be heard from it.
     has_ended: bool,
-    /// We have said ours.
+    /// We have said ours, or are not to say anything more.
     is_ending: bool,
 }
 
@@ -67,6 +76,7 @@ impl Records {
             outgoing: Vec::new(),
             sent: 0,
             owes_update: false,
+            idle: 0,
             has_ended: false,
             is_ending: false,
         }
@@ -94,9 +104,9 @@ impl Records {
         };
         if let Err(error) = result {
             self.has_ended = true;
-            if let Some(alert) = alert(&error) {
-                self.ours
-                    .seal(ALERT, &[FATAL, alert.into()], &mut self.outgoing);
+            match alert(&error) {
+                Some(alert) => self.say_end(FATAL, alert),
+                None => self.fall_silent(),
             }
             return Err(error);
         }
@@ -114,11 +124,18 @@ impl Records {
         {
             used += record.length();
             let start = plain.len();
-            let kind = self.theirs.open(record.header, record.payload, plain)?;
-            if kind != DATA {
-                let message = plain.split_off(start);
-                self.hear(kind, &message)?;
+            let kind = self.theirs.open(&record, plain)?;
+            if kind == ContentType::ApplicationData && plain.len() > start {
+                self.idle = 0;
+                continue;
             }
+            if self.idle == MAX_IDLE {
+                plain.truncate(start);
+                return Err(PeerMisbehaved::TooManyEmptyFragments.into());
+            }
+            self.idle += 1;
+            let message = plain.split_off(start);
+            self.hear(kind, &message)?;
         }
         Ok(match self.has_ended {
             // nothing that comes after the end counts
@@ -127,24 +144,28 @@ impl Records {
         })
     }
 
-    fn hear(&mut self, kind: u8, message: &[u8]) -> Result<(), Error> {
-        let can_update = self.theirs.can_update();
+    fn hear(&mut self, kind: ContentType, message: &[u8]) -> Result<(), Error> {
+        let is_tls13 = self.theirs.can_update();
         match (kind, message) {
-            (ALERT, [_, alert]) => match AlertDescription::from(*alert) {
+            (ContentType::ApplicationData, []) => {}
+            (ContentType::Alert, [level, alert]) => match AlertDescription::from(*alert) {
                 AlertDescription::CloseNotify => self.has_ended = true,
+                // Java says this before its end
+                AlertDescription::UserCanceled if *level == WARNING => {}
+                _ if *level == WARNING && !is_tls13 => {}
                 alert => return Err(Error::AlertReceived(alert)),
             },
-            (HANDSHAKE, [update @ .., asks @ (NOT_REQUESTED | REQUESTED)])
-                if *update == KEY_UPDATE && can_update =>
+            (ContentType::Handshake, [update @ .., asks @ (NOT_REQUESTED | REQUESTED)])
+                if *update == KEY_UPDATE && is_tls13 =>
             {
                 self.theirs.update();
                 // once is enough, however often it is asked for before it can be sent
-                self.owes_update |= *asks == REQUESTED;
+                self.owes_update |= *asks == REQUESTED && !self.is_ending;
             }
             (kind, _) => {
                 return Err(Error::InappropriateMessage {
                     expect_types: vec![ContentType::ApplicationData],
-                    got_type: ContentType::from(kind),
+                    got_type: kind,
                 });
             }
         }
@@ -160,8 +181,8 @@ impl Records {
     /// connection's to send, and are sent before anything else with the next call.
     ///
     /// # Errors
-    /// Those of `send`, once something could not be sent, `WouldBlock` too; `taken` counts nevertheless. And when TLS 1.2 must send
-    /// nothing more.
+    /// Those of `send`, once something could not be sent, `WouldBlock` too; `taken` counts nevertheless. And when there is more to
+    /// send after the end, which may be that of a key of TLS 1.2.
     pub fn send(
         &mut self,
         plain: &[u8],
@@ -178,12 +199,15 @@ impl Records {
             if plain.len() == *taken && !self.owes_update {
                 return Ok(());
             }
-            self.seal(plain, taken)?;
+            if self.is_ending {
+                return Err(io::Error::other("nothing may be sent after the end of TLS"));
+            }
+            self.seal(plain, taken);
         }
     }
 
     /// Encrypts as much as may be ahead of what the socket takes.
-    fn seal(&mut self, plain: &[u8], taken: &mut usize) -> io::Result<()> {
+    fn seal(&mut self, plain: &[u8], taken: &mut usize) {
         let end = plain.len().min(*taken + MAX_CIPHERTEXT);
         if std::mem::take(&mut self.owes_update) {
             self.update();
@@ -191,36 +215,49 @@ impl Records {
         for data in plain[*taken..end].chunks(MAX_PLAIN) {
             if self.ours.is_worn() {
                 if !self.ours.can_update() {
-                    return Err(io::Error::other("its key has been used too often"));
+                    return self.end();
                 }
                 self.update();
             }
-            self.ours.seal(DATA, data, &mut self.outgoing);
+            let kind = ContentType::ApplicationData;
+            self.ours.seal(kind, data, &mut self.outgoing);
             *taken += data.len();
         }
-        Ok(())
     }
 
     fn update(&mut self) {
         let message = [&KEY_UPDATE[..], &[NOT_REQUESTED]].concat();
-        self.ours.seal(HANDSHAKE, &message, &mut self.outgoing);
+        let kind = ContentType::Handshake;
+        self.ours.seal(kind, &message, &mut self.outgoing);
         self.ours.update();
     }
 
     /// Says that nothing more will come.
     pub fn end(&mut self) {
-        if !std::mem::replace(&mut self.is_ending, true) {
-            let alert = AlertDescription::CloseNotify;
-            self.ours
-                .seal(ALERT, &[WARNING, alert.into()], &mut self.outgoing);
+        self.say_end(WARNING, AlertDescription::CloseNotify);
+    }
+
+    /// Says that nothing more will come, and why. The first reason is the last word.
+    fn say_end(&mut self, level: u8, alert: AlertDescription) {
+        if !self.is_ending {
+            let kind = ContentType::Alert;
+            let message = [level, alert.into()];
+            self.ours.seal(kind, &message, &mut self.outgoing);
         }
+        self.fall_silent();
+    }
+
+    fn fall_silent(&mut self) {
+        self.is_ending = true;
+        // another key would protect nothing
+        self.owes_update = false;
     }
 }
 
 /// A whole record, as it has come.
 pub(super) struct Record<'a> {
-    header: [u8; HEADER],
-    payload: &'a [u8],
+    pub(super) header: [u8; HEADER],
+    pub(super) payload: &'a [u8],
 }
 
 impl Record<'_> {
@@ -271,30 +308,25 @@ fn alert(error: &Error) -> Option<AlertDescription> {
 
 #[cfg(test)]
 mod tests {
-    use rustls::ConnectionTrafficSecrets;
-    use rustls::crypto::cipher::{AeadKey, Iv};
+    use rustls::SupportedCipherSuite;
+    use rustls::crypto::ring::ALL_CIPHER_SUITES;
+    use rustls::crypto::ring::cipher_suite::{
+        TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384, TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+        TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256,
+    };
 
     use super::*;
 
-    /// Both ends of a connection with a cipher whose key has 32 bytes.
-    fn ends(is_chacha: bool, has_traffic: bool) -> (Records, Records) {
-        let keys = |byte: u8| {
-            let (key, iv) = (AeadKey::from([byte; 32]), Iv::from([byte; 12]));
-            let secrets = match is_chacha {
-                true => ConnectionTrafficSecrets::Chacha20Poly1305 { key, iv },
-                false => ConnectionTrafficSecrets::Aes256Gcm { key, iv },
-            };
-            let traffic = [byte; 48];
-            Keys::new(0, secrets, has_traffic.then_some(&traffic[..])).unwrap()
-        };
-        let records = |ours, theirs| Records::new(keys(ours), keys(theirs), Vec::new());
+    /// Both ends of a connection.
+    fn ends(suite: SupportedCipherSuite) -> (Records, Records) {
+        let records =
+            |ours, theirs| Records::new(Keys::of(suite, ours), Keys::of(suite, theirs), Vec::new());
         (records(1, 2), records(2, 1))
     }
 
     fn all() -> impl Iterator<Item = (Records, Records)> {
-        [(false, false), (false, true), (true, false), (true, true)]
-            .into_iter()
-            .map(|(is_chacha, has_traffic)| ends(is_chacha, has_traffic))
+        assert_eq!(ALL_CIPHER_SUITES.len(), 9);
+        ALL_CIPHER_SUITES.iter().map(|suite| ends(*suite))
     }
 
     /// What a socket gets that takes everything.
@@ -370,7 +402,11 @@ mod tests {
             let mut one = crossed(&one);
             one.end();
             let end = sent(&mut one, &[]);
-            let more = sent(&mut one, b"more");
+            let refused = one.send(b"more", &mut 0, |_| panic!("it is sent"));
+            refused.unwrap_err();
+            let data = ContentType::ApplicationData;
+            one.ours.seal(data, b"more", &mut one.outgoing);
+            let more = sent(&mut one, &[]);
             let all = [last, end.clone(), more].concat();
             assert_eq!(
                 heard(&mut other, &all).unwrap(),
@@ -403,9 +439,14 @@ mod tests {
                 let said = heard(&mut one, &alert).unwrap_err();
                 let mac = AlertDescription::BadRecordMac;
                 assert_eq!(said, Error::AlertReceived(mac));
+                one.end();
                 assert!(!one.wants_write(), "an alert is not answered");
+                other.end();
+                assert!(!other.wants_write(), "an alert is the last word");
                 // and there is nothing more to be heard
-                let later = sent(&mut one, b"three");
+                let data = ContentType::ApplicationData;
+                one.ours.seal(data, b"three", &mut one.outgoing);
+                let later = sent(&mut one, &[]);
                 let ended = (Vec::new(), Incoming::Ended);
                 assert_eq!(heard(&mut crossed(&other), &later).unwrap(), ended);
             }
@@ -434,7 +475,9 @@ mod tests {
     #[test]
     fn a_new_handshake_has_no_place_there() {
         for (mut one, mut other) in all() {
-            one.ours.seal(HANDSHAKE, &[1, 0, 0, 0], &mut one.outgoing);
+            let hello = [1, 0, 0, 0];
+            one.ours
+                .seal(ContentType::Handshake, &hello, &mut one.outgoing);
             let error = heard(&mut other, &sent(&mut one, &[])).unwrap_err();
             assert!(
                 matches!(error, Error::InappropriateMessage { .. }),
@@ -450,7 +493,8 @@ mod tests {
             let can = one.ours.can_update();
             // asked for twice before it can be answered
             for _ in 0..2 {
-                one.ours.seal(HANDSHAKE, &update, &mut one.outgoing);
+                one.ours
+                    .seal(ContentType::Handshake, &update, &mut one.outgoing);
                 one.ours.update();
             }
             let asked = heard(&mut other, &sent(&mut one, b"new"));
@@ -470,7 +514,12 @@ mod tests {
 
     #[test]
     fn a_worn_key_is_replaced_or_the_last_one() {
-        for (mut one, mut other) in [ends(false, true), ends(true, true), ends(true, false)] {
+        for suite in [
+            TLS13_AES_256_GCM_SHA384,
+            TLS13_CHACHA20_POLY1305_SHA256,
+            TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+        ] {
+            let (mut one, mut other) = ends(suite);
             one.ours.wear();
             other.theirs.wear();
             for text in [b"one", b"two"] {
@@ -478,9 +527,133 @@ mod tests {
                 assert_eq!(heard(&mut other, &bytes).unwrap().0, text);
             }
         }
-        let (mut one, _) = ends(false, false);
+        let (mut one, mut other) = ends(TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384);
         one.ours.wear();
-        let refused = one.send(b"one", &mut 0, |part| Ok(part.len()));
+        other.theirs.wear();
+        let mut bytes = Vec::new();
+        let refused = one.send(b"one", &mut 0, |part| {
+            bytes.extend_from_slice(part);
+            Ok(part.len())
+        });
         refused.unwrap_err();
+        let ended = (Vec::new(), Incoming::Ended);
+        assert_eq!(heard(&mut other, &bytes).unwrap(), ended);
+    }
+
+    /// What is sealed without a word, and what it comes to.
+    fn sealed(one: &mut Records, kind: ContentType, message: &[u8]) -> Vec<u8> {
+        one.ours.seal(kind, message, &mut one.outgoing);
+        sent(one, &[])
+    }
+
+    #[test]
+    fn records_that_say_nothing_are_heard_so_often_in_a_row() {
+        let update = [&KEY_UPDATE[..], &[NOT_REQUESTED]].concat();
+        let canceled = [WARNING, AlertDescription::UserCanceled.into()];
+        for (kind, message) in [
+            (ContentType::ApplicationData, &[][..]),
+            (ContentType::Alert, &canceled),
+            (ContentType::Handshake, &update),
+        ] {
+            for (mut one, mut other) in all() {
+                let is_update = kind == ContentType::Handshake;
+                if is_update && !one.ours.can_update() {
+                    continue;
+                }
+                let nothing = |one: &mut Records| {
+                    let bytes = sealed(one, kind, message);
+                    if is_update {
+                        one.ours.update();
+                    }
+                    bytes
+                };
+                for _ in 0..2 {
+                    for _ in 0..MAX_IDLE {
+                        let said = heard(&mut other, &nothing(&mut one)).unwrap();
+                        assert_eq!(said, (Vec::new(), Incoming::Open));
+                        // who begins anew does not begin to count anew
+                        other = crossed(&other);
+                    }
+                    let bytes = sent(&mut one, b"something");
+                    assert_eq!(heard(&mut other, &bytes).unwrap().0, b"something");
+                }
+                for _ in 0..MAX_IDLE {
+                    heard(&mut other, &nothing(&mut one)).unwrap();
+                }
+                heard(&mut other, &nothing(&mut one)).unwrap_err();
+                let alert = sent(&mut other, &[]);
+                let unexpected = AlertDescription::UnexpectedMessage;
+                let said = heard(&mut one, &alert).unwrap_err();
+                assert_eq!(said, Error::AlertReceived(unexpected));
+            }
+        }
+    }
+
+    #[test]
+    fn a_warning_is_no_end() {
+        for (mut one, mut other) in all() {
+            let is_tls13 = one.ours.can_update();
+            for (alert, goes_on) in [
+                (AlertDescription::UserCanceled, true),
+                (AlertDescription::NoRenegotiation, !is_tls13),
+            ] {
+                let bytes = sealed(&mut one, ContentType::Alert, &[WARNING, alert.into()]);
+                match heard(&mut other, &bytes) {
+                    Ok(said) => assert_eq!(said, (Vec::new(), Incoming::Open)),
+                    Err(error) => {
+                        assert_eq!(error, Error::AlertReceived(alert));
+                        assert!(!goes_on, "{alert:?}");
+                        continue;
+                    }
+                }
+                assert!(goes_on, "{alert:?}");
+                let answer = sent(&mut other, b"answer");
+                assert_eq!(heard(&mut one, &answer).unwrap().0, b"answer");
+            }
+        }
+    }
+
+    /// RFC 8446, 5.2 and 5.4.
+    #[test]
+    fn padding_has_a_limit_and_something_in_front_of_it() {
+        for (mut one, mut other) in all().filter(|(one, _)| one.ours.can_update()) {
+            for (count, alert) in [
+                (1, AlertDescription::UnexpectedMessage),
+                (MAX_PLAIN + 1, AlertDescription::UnexpectedMessage),
+                (MAX_PLAIN + 2, AlertDescription::RecordOverflow),
+            ] {
+                let (mut one, mut other) = (one.clone(), other.clone());
+                one.ours.seal_zeros(count, &mut one.outgoing);
+                let zeros = sent(&mut one, &[]);
+                heard(&mut other, &zeros).unwrap_err();
+                let said = heard(&mut one, &sent(&mut other, &[])).unwrap_err();
+                assert_eq!(said, Error::AlertReceived(alert), "{count}");
+            }
+            let most = vec![1; MAX_PLAIN];
+            let bytes = sent(&mut one, &most);
+            assert!(heard(&mut other, &bytes).unwrap().0 == most);
+        }
+    }
+
+    #[test]
+    fn no_key_is_asked_for_or_given_after_the_end() {
+        for (mut one, mut other) in all().filter(|(one, _)| one.ours.can_update()) {
+            let update = [&KEY_UPDATE[..], &[REQUESTED]].concat();
+            let first = sealed(&mut one, ContentType::Handshake, &update);
+            one.ours.update();
+            let second = sealed(&mut one, ContentType::Handshake, &update);
+            heard(&mut other, &first).unwrap();
+            other.end();
+            heard(&mut other, &second).unwrap();
+            let ended = (Vec::new(), Incoming::Ended);
+            assert_eq!(heard(&mut one, &sent(&mut other, &[])).unwrap(), ended);
+        }
+    }
+
+    #[test]
+    fn nothing_is_shown_of_the_keys() {
+        for (one, _) in all() {
+            assert_eq!(format!("{one:?}"), "Records { .. }");
+        }
     }
 }

@@ -4,6 +4,8 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use gearpool::proto::Request;
+use rustls::version::TLS13;
+use rustls::{AlertDescription, Error};
 
 use crate::peer::{Peer, VERSIONS, config, encoded, tcp};
 use crate::pki::Site;
@@ -36,11 +38,13 @@ fn silent_connections_hold_up_nobody_and_end() {
 fn plain_bytes_where_tls_is_spoken() {
     let site = Site::open();
     let packet = encoded(&Request::EchoReq { data: b"hello" });
-    let words: [&[u8]; 4] = [
+    let words: [&[u8]; 5] = [
         b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
         b"status\n",
         &packet,
         &[0xff; 70_000],
+        // the beginning of a ClientHello of DTLS 1.2, which rustls would wait for the rest of
+        &[0x16, 0xfe, 0xfd, 0, 4, 1, 0, 0xff, 0xff],
     ];
     for bytes in words {
         let mut stream = tcp(site.address);
@@ -55,6 +59,28 @@ fn plain_bytes_where_tls_is_spoken() {
     assert!(!site.daemon.log().contains("WARN"));
     let mut peer = Peer::connect(site.address, &config(&site.authority, None, &VERSIONS));
     peer.echo(b"hello").unwrap();
+}
+
+/// Each of these costs the server more than the peer.
+#[test]
+fn who_renews_its_keys_and_says_nothing_else_is_cut_off() {
+    let site = Site::open();
+    let mut peer = Peer::connect(site.address, &config(&site.authority, None, &[&TLS13]));
+    for _ in 0..2 {
+        peer.echo(b"hello").unwrap();
+        for _ in 0..32 {
+            peer.0.conn.refresh_traffic_keys().unwrap();
+            peer.0.flush().unwrap();
+        }
+    }
+    peer.0.conn.refresh_traffic_keys().unwrap();
+    peer.0.flush().unwrap();
+    let error = peer.0.read(&mut [0]).unwrap_err();
+    let said = error.get_ref().and_then(|error| error.downcast_ref());
+    let unexpected = Error::AlertReceived(AlertDescription::UnexpectedMessage);
+    assert_eq!(said, Some(&unexpected), "{error}");
+    let mut other = Peer::connect(site.address, &config(&site.authority, None, &VERSIONS));
+    other.echo(b"all is well").unwrap();
 }
 
 /// A connection whose handshake has not begun counts too, and one too many is told in a way that TLS understands.

@@ -173,12 +173,12 @@ fn other_peoples_clients_and_workers_notice_nothing() {
     let site = Site::closed();
     let worker = Running::start("gear's worker", &gear(&site, "worker"), b"");
     until("gear's worker", || site.has_worker("patiently"));
-    let go = site.path("go");
+    let (go, ask) = (site.path("go"), site.path("ask"));
     let client = Running::start("gear's client", &gear(&site, "patient"), go.as_bytes());
     until("its job", || site.running("patiently") == 1);
     let consoles = ["-tls1_2", "-tls1_3"].map(|version| {
         let script = format!(
-            "(echo version; until [ -e {go} ]; do sleep 0.01; done; echo status) | {}",
+            "(echo version; until [ -e {ask} ]; do sleep 0.01; done; echo status) | {}",
             s_client(&site, version)
         );
         let mut shell = std::process::Command::new("sh");
@@ -196,6 +196,8 @@ fn other_peoples_clients_and_workers_notice_nothing() {
     site.daemon.home.write("go", "");
     let client = finish(client);
     assert_eq!((client.code, &*client.out), (0, &*go), "{}", client.err);
+    // not before, for the job is the worker's until then
+    site.daemon.home.write("ask", "");
     until("their other answers", || {
         let all = consoles.iter();
         all.map(Running::output)
