@@ -255,7 +255,7 @@ impl Session<'_> {
             && self.given_back(status).await
         {
             return Err(Broken::Fatal(anyhow!(
-                "{shown} was ended by the signal that ended this worker; the server gives it to another"
+                "{shown} was ended by the signal that ended this worker; the server gives it to another, if it is still wanted"
             )));
         }
         if let Some(error) = lost {
