@@ -13,7 +13,8 @@
 //! [`quiesce`](jobs::JobServer::quiesce), "give this connection no more jobs". The job server tells it one thing back:
 //! [`Parked`](jobs::Notice::Parked), "this connection has no job, and nothing of its worker's code is left to run". Under the lock a
 //! job is either assigned before the quiesce, and is waited for, or not at all: so a process can be stopped without cutting a job,
-//! with workers that know nothing of Gearpool. That pair is why both live in one process.
+//! with workers that know nothing of Gearpool. That pair is why both live in one process. What is put together of one for the other is
+//! in `daemon::crew` and `daemon::demand`, by which the simulation does it too.
 //!
 //! *Pure* means: no tokio, no files, sockets, processes, threads or environment, no clock, no random number, no log. The moment is an
 //! argument ([`time::Time`]), the next deadline a return value, and what is to be done comes back as values that the shell carries
@@ -32,13 +33,14 @@
 //!
 //! A connection with TLS is unknown to the job server until its handshake is done (`daemon::tls`), which happens in a task of its own.
 //! From then on its mailbox holds plain bytes like any other; they are encrypted where they are written, and what comes is decrypted
-//! where it is read (`daemon::peer`, [`tls::wire`]).
+//! where it is read (`daemon::peer`, [`tls::Records`]). rustls does the handshake alone: what it knows of a connection cannot be handed
+//! over, and with its keys and their counts in our hands a connection with TLS is as good as any.
 //!
 //! # The way of a process
 //!
 //! [`pools::Supervisor`] says [`Spawn`](pools::Action::Spawn); `daemon::manager` starts it through [`sys::child`] on the main thread, its
 //! output goes to `daemon::logs` on a thread of its own, and [`sys::guardian`] is told, which kills what is left when the daemon is
-//! killed. The daemon is the subreaper of all that descends from it: when a process has ended, `daemon::manager` ends what it has left,
+//! killed; what is left when both are, the next daemon of the same folder kills first. The daemon is the subreaper of all that descends from it: when a process has ended, `daemon::manager` ends what it has left,
 //! and only then tells the supervisor, which may start the next. When a connection registers a function, [`sys::peer`] finds out whose it is. To stop a process it is quiesced, then parked,
 //! then signalled; later its connection is closed, and in the end it is killed with its whole group.
 //!
@@ -57,7 +59,7 @@
 //! done: `daemon::quiet`. What they have told is heard, and all that there is, the two machines, what each connection and each pipe is
 //! in the middle of, is written as *one value with a version*; sockets, pipes and the lock are in it by their numbers. The main thread
 //! executes the program, with the signals held back, and it makes everything from the value before the first task goes on
-//! (`daemon::past`). Until that call nothing is given up, and whatever fails, the threads go on. TLS does not cross.
+//! (`daemon::past`). Until that call nothing is given up, and whatever fails, the threads go on.
 //!
 //! # Code map, in reading order
 //!

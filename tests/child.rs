@@ -270,6 +270,10 @@ async fn what_is_wrong_with_its_surroundings_is_named() {
         refusal(&lost),
         "working directory /etc/passwd: not a directory"
     );
+    assert_eq!(
+        refusal(&spec(&["/etc"])),
+        "cannot start \"/etc\": /etc is a folder"
+    );
     let mut greedy = spec(&["true"]);
     greedy.limits = Limits([(Resource::Nofile, Limit::of(u64::MAX - 1))].into());
     assert_eq!(

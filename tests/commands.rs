@@ -3,6 +3,8 @@
 
 #[path = "support/gearman_server.rs"]
 mod gearman_server;
+#[path = "support/running.rs"]
+mod running;
 
 use std::fs;
 use std::io::{Read, Write};
@@ -541,14 +543,12 @@ fn a_command_does_not_outlive_its_worker() {
 /// In a pool, the command is in the worker's process group, and a signal to the group ends both.
 #[test]
 fn a_pools_signal_gives_the_job_back() {
-    use std::os::unix::process::CommandExt;
     let server = Server::start();
     let note = Note::new();
     let mut work = server.gearpool("work");
     work.args(["-f", "slow", "--", "sh", "-c"])
         .arg(format!("echo $$ > {}; sleep 1000", note.name()))
-        .envs([("GEARPOOL_POOL", "slow"), ("GEARPOOL_SLOT", "3")])
-        .process_group(0);
+        .envs([("GEARPOOL_POOL", "slow"), ("GEARPOOL_SLOT", "3")]);
     let first = start(&mut work, b"");
     let submit = start(server.gearpool("submit").args(["-s", "slow"]), b"");
     note.line();

@@ -18,6 +18,10 @@ mod crash;
 mod includes;
 #[path = "daemon/jobs.rs"]
 mod jobs;
+#[path = "daemon/keys.rs"]
+mod keys;
+#[path = "daemon/languages.rs"]
+mod languages;
 #[path = "daemon/life.rs"]
 mod life;
 #[path = "daemon/logs.rs"]

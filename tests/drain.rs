@@ -138,13 +138,7 @@ fn every_job_is_done_once_and_nothing_after_it_is_cut() {
     let mut bag = Bag::default();
     for operation in 0..operations {
         let next = jobs * (operation + 1) / operations;
-        let mut queues = BTreeMap::<&str, Vec<String>>::new();
-        for job in submitted..next {
-            let takes = 50 + random.below(451);
-            let queue = queues.entry(*random.any(&KINDS)).or_default();
-            queue.push(format!("{job} {takes}"));
-        }
-        for (kind, workloads) in queues {
+        for (kind, workloads) in work::draw(submitted..next, |n| random.below(n)) {
             daemon.queue(kind, &workloads);
         }
         // sometimes in the thick of it, sometimes when hardly anything is left to do

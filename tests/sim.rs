@@ -14,6 +14,8 @@ mod client;
     reason = "the daemon's own book of its processes, of which the world needs a part"
 )]
 mod crew;
+#[path = "../src/daemon/demand.rs"]
+mod demand;
 #[path = "sim/ledger.rs"]
 mod ledger;
 #[path = "sim/manager.rs"]
@@ -25,8 +27,8 @@ mod random;
 #[path = "sim/world.rs"]
 mod world;
 
-// where the crew looks for them
-use gearpool::{config, jobs, pools};
+// where the daemon's files look for them
+use gearpool::{config, jobs, pools, time};
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;

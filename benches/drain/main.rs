@@ -16,7 +16,6 @@ mod supervisord;
 #[path = "../../tests/drain/work.rs"]
 mod work;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -77,13 +76,7 @@ fn run(name: &str, jobs: usize, operations: usize, seed: u64) {
     let mut submitted = 0;
     for operation in 0..operations {
         let next = jobs * (operation + 1) / operations;
-        let mut queues = BTreeMap::<&str, Vec<String>>::new();
-        for job in submitted..next {
-            let takes = 50 + random.below(451);
-            let queue = queues.entry(*random.any(&KINDS)).or_default();
-            queue.push(format!("{job} {takes}"));
-        }
-        for (kind, workloads) in queues {
+        for (kind, workloads) in work::draw(submitted..next, |n| random.below(n)) {
             manager.server().queue(kind, &workloads);
         }
         let share = random.below(100) as usize;

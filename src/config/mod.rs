@@ -9,6 +9,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod address;
+mod bounds;
 mod brackets;
 mod check;
 mod command;
@@ -17,7 +18,9 @@ mod keys;
 mod log;
 mod pool;
 mod problem;
+mod program;
 mod read;
+mod rlimits;
 mod schedule;
 mod schema;
 #[cfg(test)]

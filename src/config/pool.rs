@@ -1,18 +1,19 @@
 //! One entry of `functions:`, and `defaults:`, which has the same keys.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use indexmap::IndexMap;
 
-use super::command;
+use super::bounds::{self, Bounds};
 use super::keys;
 use super::log;
 use super::problem::quote;
-use super::read::{Entry, Reader};
+use super::program::{self, Purpose};
+use super::read::{Entry, Reader, set};
+use super::rlimits;
 use super::schedule;
-use super::schema::{Command, Limit, Limits, Pool, Resource, Restart, Signal, Watch};
+use super::schema::{Command, Pool, Restart, Signal, Watch};
 use super::tree::{Place, Value};
 use super::units::parse_umask;
 
@@ -22,9 +23,9 @@ pub const MAX_PROCESSES: i128 = 100_000;
 const MAX_NAME: usize = 64;
 
 const RESTARTS: [(&str, Restart); 3] = [
-    ("always", Restart::Always),
-    ("on-failure", Restart::OnFailure),
-    ("never", Restart::Never),
+    (Restart::Always.name(), Restart::Always),
+    (Restart::OnFailure.name(), Restart::OnFailure),
+    (Restart::Never.name(), Restart::Never),
 ];
 
 /// A pool while it is read: it begins as the defaults, and each of its keys replaces what they said.
@@ -35,14 +36,6 @@ pub(super) struct Draft {
     bounds: Bounds,
     /// Where the entries of its schedule are.
     rushes: Vec<(String, Place)>,
-}
-
-/// `min`, `max` and `count` as far as they were said, and where.
-#[derive(Clone, Copy, Default)]
-struct Bounds {
-    min: Option<(u32, Place)>,
-    max: Option<(u32, Place)>,
-    count: Option<(u32, Place)>,
 }
 
 impl Default for Draft {
@@ -65,11 +58,11 @@ impl Draft {
 
 /// The keys that take others into account, as they were met.
 #[derive(Default)]
-struct Own<'a> {
-    cmd: Option<Entry<'a>>,
-    run: Option<Entry<'a>>,
+pub(super) struct Own<'a> {
+    pub(super) cmd: Option<Entry<'a>>,
+    pub(super) run: Option<Entry<'a>>,
     functions: Option<Entry<'a>>,
-    shell: Option<Entry<'a>>,
+    pub(super) shell: Option<Entry<'a>>,
     check: Option<Entry<'a>>,
 }
 
@@ -113,7 +106,7 @@ impl Pools<'_, '_> {
         }
         self.check(&own, &mut draft);
         let before = self.defaults.bounds;
-        self.bounds(draft.bounds, before);
+        bounds::check(self.reader, draft.bounds, before);
         draft.bounds = draft.bounds.or(before);
         self.defaults = draft;
     }
@@ -167,7 +160,7 @@ impl Pools<'_, '_> {
                 return;
             }
         }
-        let command = self.command(entry, &own, draft.shell);
+        let command = program::of_pool(self.reader, entry, &own, draft.shell);
         self.check(&own, &mut draft);
         draft.pool.watch.folder = match &draft.pool.cwd {
             Some(cwd) => cwd.clone(),
@@ -176,7 +169,7 @@ impl Pools<'_, '_> {
         if let Some(entry) = own.functions {
             draft.pool.functions = self.functions(entry);
         }
-        let (min, max) = self.bounds(draft.bounds, self.defaults.bounds);
+        let (min, max) = bounds::check(self.reader, draft.bounds, self.defaults.bounds);
         if let Some(command) = command {
             let pool = Pool {
                 command,
@@ -214,7 +207,7 @@ impl Pools<'_, '_> {
             "group" => pool.group = reader.text(entry, "a group's name or number"),
             "umask" => pool.umask = self.umask(entry),
             "nice" => pool.nice = reader.integer(entry, -20..=19),
-            "limits" => self.limits(&mut pool.limits, entry),
+            "limits" => rlimits::read(reader, &mut pool.limits, entry),
             "max_jobs" => pool.max_jobs = reader.integer(entry, 1..=1_000_000_000_000),
             "max_lifetime" => pool.max_lifetime = reader.duration(entry, Duration::from_secs(1)),
             "max_memory" => pool.max_memory = reader.size(entry, 1 << 20..=u64::MAX),
@@ -270,76 +263,6 @@ impl Pools<'_, '_> {
         }
     }
 
-    fn limits(&mut self, limits: &mut Limits, section: Entry<'_>) {
-        let entries = self.reader.entries(section, "{nofile: 4096}");
-        for entry in entries.unwrap_or_default() {
-            match Resource::ALL.into_iter().find(|it| it.name() == entry.key) {
-                Some(resource) => {
-                    if let Some(limit) = self.limit(resource, entry) {
-                        limits.0.insert(resource, limit);
-                    }
-                }
-                None => {
-                    let message = keys::LIMITS.unknown(entry.key);
-                    self.reader.problem(entry.key_place, message);
-                }
-            }
-        }
-    }
-
-    /// One value for both, `max` for as much as the daemon may have, or `{soft: …, hard: …}`.
-    fn limit(&mut self, resource: Resource, entry: Entry<'_>) -> Option<Limit> {
-        let mut limit = Limit {
-            soft: None,
-            hard: None,
-        };
-        match &entry.node.value {
-            Value::Map(pairs) => {
-                for entry in self.reader.pairs(pairs) {
-                    match entry.key {
-                        "soft" => limit.soft = self.amount(resource, entry),
-                        "hard" => limit.hard = self.amount(resource, entry),
-                        key => {
-                            let message = keys::LIMIT.unknown(key);
-                            self.reader.problem(entry.key_place, message);
-                        }
-                    }
-                }
-                if limit.hard.is_some_and(|hard| limit.soft > Some(hard)) {
-                    let message = format!("\"{}\": soft is more than hard", entry.key);
-                    self.reader.problem(entry.place(), message);
-                    return None;
-                }
-                Some(limit)
-            }
-            Value::Scalar(text) if text.trim() == "max" => Some(limit),
-            Value::Null | Value::Scalar(_) | Value::List(_) => {
-                self.amount(resource, entry).map(Limit::of)
-            }
-        }
-    }
-
-    fn amount(&mut self, resource: Resource, entry: Entry<'_>) -> Option<u64> {
-        const COUNT: i128 = 1_000_000_000;
-        let reader = &mut *self.reader;
-        if matches!(&entry.node.value, Value::Scalar(text) if text.trim() == "unlimited") {
-            return Some(Limit::UNLIMITED);
-        }
-        match resource {
-            Resource::Nofile | Resource::Nproc => reader.integer(entry, 1..=COUNT),
-            Resource::Cpu => {
-                let time = reader.duration(entry, Duration::from_secs(1));
-                time.map(|time| time.as_secs())
-            }
-            Resource::AddressSpace | Resource::Data | Resource::Stack => {
-                reader.size(entry, 1 << 20..=u64::MAX)
-            }
-            Resource::Core | Resource::Fsize | Resource::Memlock => {
-                reader.size(entry, 0..=u64::MAX)
-            }
-        }
-    }
-
     fn umask(&mut self, entry: Entry<'_>) -> Option<u32> {
         const WANTED: &str = "an octal mask up to 777, like 022";
         let text = self.reader.text(entry, WANTED)?;
@@ -363,99 +286,12 @@ impl Pools<'_, '_> {
         signal.ok()
     }
 
-    /// What a pool starts, from its one of `cmd` and `run`.
-    fn command(&mut self, pool: Entry<'_>, own: &Own<'_>, shell: bool) -> Option<Command> {
-        let (entry, runs_per_job) = match (own.cmd, own.run) {
-            (Some(_), Some(run)) => {
-                let message = "\"run\" and \"cmd\" exclude each other: cmd is a Gearman worker, run is a command for each job";
-                self.reader.problem(run.key_place, message);
-                return None;
-            }
-            (None, None) => {
-                let message = format!("{} needs a \"cmd\" or a \"run\"", quote(pool.key));
-                self.reader.problem(pool.key_place, message);
-                return None;
-            }
-            (Some(cmd), None) => (cmd, false),
-            (None, Some(run)) => (run, true),
-        };
-        self.words(entry, own, shell, runs_per_job)
-    }
-
     /// What has to succeed before the pool's processes are started, if the file says so.
     fn check(&mut self, own: &Own<'_>, draft: &mut Draft) {
         if let Some(entry) = own.check {
-            draft.pool.check = self.words(entry, own, draft.shell, false);
+            draft.pool.check =
+                program::words(self.reader, entry, own, draft.shell, Purpose::Process);
         }
-    }
-
-    /// A command, from a text or from the list of its words.
-    fn words(
-        &mut self,
-        entry: Entry<'_>,
-        own: &Own<'_>,
-        shell: bool,
-        runs_per_job: bool,
-    ) -> Option<Command> {
-        const WANTED: &str = "a command, or the list of its words";
-        match &entry.node.value {
-            Value::List(nodes) if !nodes.is_empty() => {
-                if let Some(shell) = own.shell.filter(|_| shell) {
-                    let message = format!(
-                        "\"shell\" takes {} as one text, not as a list",
-                        quote(entry.key)
-                    );
-                    self.reader.problem(shell.key_place, message);
-                }
-                let words: Vec<Option<String>> = nodes
-                    .iter()
-                    .enumerate()
-                    .map(|(at, node)| self.word(Entry { node, ..entry }, at))
-                    .collect();
-                let words = words.into_iter().collect::<Option<Vec<String>>>()?;
-                Some(if runs_per_job {
-                    Command::Run(words)
-                } else {
-                    Command::Exec(words)
-                })
-            }
-            Value::List(_) => {
-                let message = format!("{} is an empty list, it must be {WANTED}", quote(entry.key));
-                self.reader.problem(entry.place(), message);
-                None
-            }
-            Value::Null | Value::Scalar(_) | Value::Map(_) => {
-                let text = self.reader.raw_text(entry, WANTED)?;
-                if shell {
-                    let text = text.trim().to_owned();
-                    return Some(if runs_per_job {
-                        Command::RunShell(text)
-                    } else {
-                        Command::Shell(text)
-                    });
-                }
-                match command::split(&text, self.reader.env) {
-                    Ok(words) if runs_per_job => Some(Command::Run(words)),
-                    Ok(words) => Some(Command::Exec(words)),
-                    Err(problems) => {
-                        for problem in problems {
-                            let message = format!("{} {problem}", quote(entry.key));
-                            self.reader.problem(entry.place(), message);
-                        }
-                        None
-                    }
-                }
-            }
-        }
-    }
-
-    /// One word of a command that is a list. It may be empty, if it is not the program.
-    fn word(&mut self, entry: Entry<'_>, at: usize) -> Option<String> {
-        let text = match &entry.node.value {
-            Value::Scalar(text) if at > 0 && text.trim().is_empty() => text.clone(),
-            _ => self.reader.raw_text(entry, "a list of words")?,
-        };
-        self.reader.fill(entry, &text).map(Cow::into_owned)
     }
 
     fn functions(&mut self, entry: Entry<'_>) -> Vec<String> {
@@ -486,57 +322,6 @@ impl Pools<'_, '_> {
         }
         functions
     }
-
-    /// How many processes, at least and at most. What the pool says wins over what the defaults say, whichever of the three keys says it.
-    fn bounds(&mut self, own: Bounds, defaults: Bounds) -> (u32, u32) {
-        if let (Some((_, place)), true) = (own.count, own.min.or(own.max).is_some()) {
-            let message = "\"count\" is \"min\" and \"max\" at once: write either it or them";
-            self.reader.problem(place, message);
-        }
-        let own_min = own.count.or(own.min);
-        let own_max = own.count.or(own.max);
-        let min = own_min.or(defaults.count).or(defaults.min);
-        let max = own_max.or(defaults.count).or(defaults.max);
-        let from = |own: Option<_>| {
-            if own.is_some() {
-                ""
-            } else {
-                " of \"defaults\""
-            }
-        };
-        match (min, max) {
-            (Some((min, place)), Some((max, max_place))) if min > max => {
-                // Where neither is said here, it has been reported of the defaults.
-                if own_min.or(own_max).is_none() {
-                    return (max, max);
-                }
-                // Where the pool itself says one of them, it is there that something has to change.
-                let place = if own_min.is_some() { place } else { max_place };
-                let message = format!(
-                    "\"min\"{} is {min}, more than \"max\"{}, which is {max}",
-                    from(own_min),
-                    from(own_max)
-                );
-                self.reader.problem(place, message);
-                (max, max)
-            }
-            (Some((min, _)), Some((max, _))) => (min, max),
-            (Some((min, _)), None) => (min, min.max(1)),
-            (None, Some((max, _))) => (1, max),
-            (None, None) => (1, 1),
-        }
-    }
-}
-
-impl Bounds {
-    /// What these say, else what those do, as a pool takes them.
-    fn or(self, other: Bounds) -> Bounds {
-        Bounds {
-            min: self.count.or(self.min).or(other.count).or(other.min),
-            max: self.count.or(self.max).or(other.count).or(other.max),
-            count: None,
-        }
-    }
 }
 
 /// The patterns of `watch`.
@@ -556,13 +341,6 @@ fn globs(reader: &mut Reader<'_>, entry: Entry<'_>) -> Vec<String> {
         }
     }
     globs
-}
-
-/// Keeps what was there when the value was no good.
-fn set<T>(field: &mut T, value: Option<T>) {
-    if let Some(value) = value {
-        *field = value;
-    }
 }
 
 fn check_function_name(name: &str) -> Result<(), String> {

@@ -318,3 +318,10 @@ impl<'r> Reader<'r> {
         Some(variables)
     }
 }
+
+/// Keeps what was there when the value was no good.
+pub(super) fn set<T>(field: &mut T, value: Option<T>) {
+    if let Some(value) = value {
+        *field = value;
+    }
+}

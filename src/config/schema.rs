@@ -220,6 +220,17 @@ pub enum Restart {
     Never,
 }
 
+impl Restart {
+    /// As the file has it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Restart::Always => "always",
+            Restart::OnFailure => "on-failure",
+            Restart::Never => "never",
+        }
+    }
+}
+
 /// A signal that may ask a process to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the signals' own names, signal(7)")]
@@ -445,6 +456,11 @@ impl Log {
     /// The path that a pattern of [`Log::file`] means for a slot.
     pub fn path(pattern: &str, pool: &str, slot: u32) -> PathBuf {
         PathBuf::from(fill(pattern, pool, &slot.to_string()))
+    }
+
+    /// Whether this is only written to, and neither rotated nor indexed, such as the daemon's own standard output.
+    pub fn is_device(path: &Path) -> bool {
+        path.starts_with("/dev")
     }
 }
 

@@ -2,6 +2,9 @@
 //!
 //! A connection belongs to a process when the process, or one that it started, has its other end. What cannot be found out stays
 //! unknown, and such a process is protected by its stop timeout alone.
+//!
+//! Here stands too what one of the two machines is told because of the other where a process has several connections: the
+//! simulation does it by this file as well, so it has no tokio and no clock.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -9,8 +12,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Pool;
-use crate::jobs::ConnId;
-use crate::pools::{ProcId, Slot};
+use crate::jobs::{ConnId, JobServer, Notice};
+use crate::pools::{Event, ProcId, Slot};
+use crate::time::Time;
 
 /// A process of a pool.
 #[derive(Clone, Serialize, Deserialize)]
@@ -133,8 +137,34 @@ impl Crew {
         member.service
     }
 
+    /// What the supervisor is told because of this. That somebody may be parked is looked at again when its turn comes.
+    pub(super) fn heed(&mut self, notice: &Notice) -> Option<Event> {
+        Some(match notice {
+            Notice::Worked(conn) => Event::Worked {
+                proc: self.owner(*conn)?,
+            },
+            Notice::Parked(conn) => Event::Parked {
+                proc: self.owner(*conn)?,
+            },
+            Notice::Cancelled(conn) => Event::Cancelled {
+                proc: self.owner(*conn)?,
+            },
+            Notice::Overdue { conn, handle } => Event::Overdue {
+                proc: self.owner(*conn)?,
+                job: String::from_utf8_lossy(handle).into_owned(),
+            },
+            Notice::Closed(conn) => Event::Parked {
+                proc: self.lose(*conn)?,
+            },
+            Notice::Registered { .. }
+            | Notice::Lost { .. }
+            | Notice::Failed { .. }
+            | Notice::ShutDown(_) => return None,
+        })
+    }
+
     /// A connection is gone. Returns its process.
-    pub(super) fn lose(&mut self, conn: ConnId) -> Option<ProcId> {
+    fn lose(&mut self, conn: ConnId) -> Option<ProcId> {
         let proc = self.owners.remove(&conn)?;
         let member = self.members.get_mut(&proc)?;
         member.conns.retain(|&other| other != conn);
@@ -148,5 +178,63 @@ impl Member {
             .functions
             .iter()
             .any(|name| name.as_bytes() == function)
+    }
+
+    /// It is given no more jobs.
+    pub(super) fn quiesce(&mut self, server: &mut JobServer, now: Time) {
+        self.service = MemberService::Quiesced;
+        for &conn in &self.conns {
+            server.quiesce(now, conn);
+        }
+    }
+
+    /// It is given jobs again.
+    pub(super) fn unquiesce(&mut self, server: &mut JobServer, now: Time) {
+        self.service = MemberService::Open;
+        for &conn in &self.conns {
+            server.unquiesce(now, conn);
+        }
+    }
+
+    /// Whether it has nothing left to do, being quiesced: all of its connections are parked now, or it never had any and has not
+    /// registered, so that nothing can have been given to it. Asked of the job server itself, since a notice may be old news.
+    pub(super) fn is_parked(&self, server: &JobServer) -> bool {
+        self.service != MemberService::Open
+            && self.registration != Registration::Guessed
+            && self.conns.iter().all(|&conn| server.is_parked(conn))
+    }
+
+    /// Whether it runs cancelled jobs and no others, so that stopping it cuts nothing that anybody wants. If so it is given no more
+    /// under the same lock: a worker may be about to end such a job, and to ask for another.
+    pub(super) fn works_for_nobody(&self, server: &mut JobServer, now: Time) -> bool {
+        // what a process that was only guessed does may be on connections that are not known
+        let is_so =
+            self.registration != Registration::Guessed && server.works_for_nobody(&self.conns);
+        for &conn in self.conns.iter().filter(|_| is_so) {
+            server.quiesce(now, conn);
+        }
+        is_so
+    }
+
+    /// Whether it has a job past its limit. If it has ended that one after all, it is given others again.
+    pub(super) fn is_overdue(&self, server: &mut JobServer, now: Time) -> bool {
+        let is_so = server.is_overdue(&self.conns);
+        if !is_so && self.service == MemberService::Open {
+            for &conn in &self.conns {
+                server.unquiesce(now, conn);
+            }
+        }
+        is_so
+    }
+}
+
+impl MemberService {
+    /// A connection is found to be one of such a process's.
+    pub(super) fn begin(self, server: &mut JobServer, now: Time, conn: ConnId) {
+        match self {
+            MemberService::Open => server.admit(now, conn),
+            MemberService::Quiesced => server.quiesce(now, conn),
+            MemberService::Refused => server.refuse(now, conn),
+        }
     }
 }

@@ -1,17 +1,21 @@
-//! What the job server knows of each pool, put together from what it knows of functions: a function's jobs that several pools could
-//! do are split among them, so that none is counted twice.
+//! What the job server knows of each pool, put together from what it knows of functions and connections: a function's jobs that several
+//! pools could do are split among them, so that none is counted twice.
+//!
+//! The simulation puts it together by this file too.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::config::Pool;
-use crate::jobs::load::FunctionLoad;
-use crate::pools::{PoolLoad, share};
+use crate::jobs::load::{FunctionLoad, Occupation};
+use crate::pools::{PoolLoad, ProcId, ProcLoad, share};
 
-/// The loads of the pools, in their order. `weight` is how many processes a pool could have, 0 for one that takes no jobs now.
-pub(super) fn loads(
+/// The loads of the pools, in their order. `processes` are those that have connections, each with the name of its pool. `weight` is how
+/// many processes a pool could have, 0 for one that takes no jobs now.
+pub(super) fn loads<'a>(
     pools: &[Arc<Pool>],
     functions: &[FunctionLoad],
+    processes: impl IntoIterator<Item = (&'a str, ProcLoad)>,
     weight: impl Fn(&Pool) -> u32,
 ) -> Vec<PoolLoad> {
     let mut servers: HashMap<&str, Vec<usize>> = HashMap::new();
@@ -60,7 +64,34 @@ pub(super) fn loads(
             }
         }
     }
+    let places: HashMap<&str, usize> = pools.iter().map(|it| it.name.as_str()).zip(0..).collect();
+    for (pool, process) in processes {
+        // one of a pool that is not in the file any more counts nowhere
+        if let Some(&place) = places.get(pool) {
+            loads[place].processes.push(process);
+        }
+    }
     loads
+}
+
+/// What the connections of a process do together. `None` when it has none.
+pub(super) fn load_of(
+    proc: ProcId,
+    occupations: impl Iterator<Item = Occupation>,
+) -> Option<ProcLoad> {
+    occupations
+        .map(|it| ProcLoad {
+            proc,
+            busy_since: it.busy_since,
+            idle_since: it.idle_since,
+            jobs_done: it.jobs_done,
+        })
+        .reduce(|all, it| ProcLoad {
+            proc,
+            busy_since: [all.busy_since, it.busy_since].into_iter().flatten().min(),
+            idle_since: all.idle_since.max(it.idle_since),
+            jobs_done: all.jobs_done + it.jobs_done,
+        })
 }
 
 #[cfg(test)]
@@ -93,7 +124,7 @@ mod tests {
             oldest_wait: std::time::Duration::from_secs(60),
             ..function("f", 40)
         };
-        let loads = loads(&pools, &[held, function("g", 5)], |pool| pool.max);
+        let loads = loads(&pools, &[held, function("g", 5)], [], |pool| pool.max);
         assert_eq!(loads[0].queued, 5);
         assert_eq!(loads[0].arrived, 100 + 100 + 5);
         assert!(loads[0].oldest_wait.is_zero());
@@ -109,7 +140,7 @@ mod tests {
         let functions = [function("f", 40), function("g", 5), function("other", 9)];
         // c has been stopped
         let weight = |pool: &Pool| if pool.name == "c" { 0 } else { pool.max };
-        let loads = loads(&pools, &functions, weight);
+        let loads = loads(&pools, &functions, [], weight);
         let queued: Vec<_> = loads.iter().map(|load| load.queued).collect();
         assert_eq!(queued, [10 + 5, 30, 0]);
         let shares: Vec<_> = loads.iter().map(|load| load.share).collect();

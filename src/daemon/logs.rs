@@ -16,6 +16,7 @@ pub mod index;
 mod layout;
 mod marks;
 pub mod names;
+mod older;
 mod pipe;
 pub(super) mod tail;
 

@@ -27,14 +27,15 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
+pub(super) use self::checks::Begun;
 use self::checks::Checks;
 pub(super) use self::jobs::Losses;
 use self::service::Told;
 use self::upgrade::Upgrade;
 pub(super) use self::upgrade::{Ground, Left};
 use super::code::CodeWatch;
-use super::control::{Control, Force, Reply};
-use super::crew::{Crew, MemberService, Registration};
+use super::control::{Control, Reply};
+use super::crew::{Crew, Member, MemberService, Registration};
 use super::demand;
 use super::file::{self, ConfigFile, Reading};
 use super::hub::{Hub, Signal as HubSignal};
@@ -46,9 +47,9 @@ use super::spawn::Surroundings;
 use super::tls::Certificates;
 use super::watch::FileWatch;
 use crate::config::{PemFiles, Pool};
-use crate::jobs::{ConnId, Notice};
+use crate::jobs::{ConnId, JobServer, Notice};
 use crate::pools::{
-    Action, Event, ExitStatus, Level, Plan, ProcId, ProcLoad, Slot, Stop, Supervisor, Tell, Unfit,
+    Action, Event, ExitStatus, Level, Plan, ProcId, Slot, Stop, Supervisor, Tell, Unfit,
 };
 use crate::proto::admin::Ending;
 use crate::sys::cgroup::{Group, Groups};
@@ -169,6 +170,8 @@ pub(super) struct Manager {
     killed: HashSet<ProcId>,
     /// Processes that have ended, until nothing is left of them.
     sweeps: BTreeMap<ProcId, Sweep>,
+    /// When orphans are looked for, because one may have ended.
+    reap_at: Option<Time>,
     /// What the processes have taken down with them.
     losses: Losses,
     /// Events that carrying out an action brought, before the next happening is looked at.
@@ -218,6 +221,8 @@ impl Manager {
             groups: HashMap::new(),
             killed: HashSet::new(),
             sweeps: BTreeMap::new(),
+            // of what has ended before nobody will tell
+            reap_at: Some(Time::ZERO),
             losses: Losses::default(),
             events: VecDeque::new(),
             sample_at: None,
@@ -250,6 +255,7 @@ impl Manager {
                 let reading = file.go_on_from(in_force);
                 // what came of it has been logged
                 let _ = self.apply(reading);
+                self.check_left();
             }
             _ => {
                 self.configure();
@@ -268,6 +274,7 @@ impl Manager {
             self.read_at,
             self.upgrades_at(),
             self.sweeps.values().map(|sweep| sweep.look_at).min(),
+            self.reap_at,
             self.word_at,
         ]
         .into_iter()
@@ -283,7 +290,6 @@ impl Manager {
     /// Takes everything that has happened since the last call.
     pub(super) fn handle(&mut self, happenings: impl Iterator<Item = Happening>) -> Flow {
         let mut registered = Vec::new();
-        let mut orphans = false;
         for happening in happenings {
             match happening {
                 Happening::Hub(HubSignal::Notice(notice)) => self.notice(notice, &mut registered),
@@ -294,7 +300,7 @@ impl Manager {
                     status,
                     capture,
                 } => self.ended(proc, status, capture),
-                Happening::Child => orphans = true,
+                Happening::Child => self.child_ended(),
                 Happening::Exited {
                     proc,
                     status,
@@ -320,14 +326,15 @@ impl Manager {
                     }
                 }
                 Happening::ShutDown(stop) => self.shut_down(stop),
-                Happening::Upgrade => self.upgrade(Force::No, None),
+                Happening::Upgrade => self.upgrade(None),
                 Happening::Consented(answer) => self.consented(answer),
                 Happening::Deadline => {}
             }
         }
         self.adopt(registered);
         let now = self.parts.hub.now();
-        if orphans || self.sweeps.values().any(|sweep| sweep.look_at <= now) {
+        let looks = self.sweeps.values().map(|sweep| sweep.look_at);
+        if looks.chain(self.reap_at).any(|at| at <= now) {
             self.sweep();
         }
         self.do_due();
@@ -379,9 +386,13 @@ impl Manager {
         while let Some(event) = self.events.pop_front() {
             // they are put in whenever it may be so, and an event before them may have given the process jobs again
             match event {
-                Event::Parked { proc } if !self.is_parked(proc) => continue,
-                Event::Cancelled { proc } if !self.works_for_nobody(proc) => continue,
-                Event::Overdue { proc, .. } if !self.is_overdue(proc) => continue,
+                Event::Parked { proc }
+                    if !self.asks(proc, |it, server, _| it.is_parked(server)) =>
+                {
+                    continue;
+                }
+                Event::Cancelled { proc } if !self.asks(proc, Member::works_for_nobody) => continue,
+                Event::Overdue { proc, .. } if !self.asks(proc, Member::is_overdue) => continue,
                 _ => {}
             }
             let now = self.parts.hub.now();
@@ -391,28 +402,28 @@ impl Manager {
         }
     }
 
+    /// Asks the job server about a process, which may be gone.
+    fn asks(&self, proc: ProcId, ask: impl FnOnce(&Member, &mut JobServer, Time) -> bool) -> bool {
+        let member = self.crew.get(proc);
+        member.is_some_and(|it| self.parts.hub.with(|server, now| ask(it, server, now)))
+    }
+
     fn carry_out(&mut self, action: Action) {
         match action {
             Action::Spawn { proc, slot, pool } => self.spawn(proc, slot, &pool),
             Action::Quiesce { proc } => {
                 if let Some(member) = self.crew.get_mut(proc) {
-                    member.service = MemberService::Quiesced;
-                    self.parts.hub.with(|server, now| {
-                        for &conn in &member.conns {
-                            server.quiesce(now, conn);
-                        }
-                    });
+                    self.parts
+                        .hub
+                        .with(|server, now| member.quiesce(server, now));
                     self.events.push_back(Event::Parked { proc });
                 }
             }
             Action::Unquiesce { proc } => {
                 if let Some(member) = self.crew.get_mut(proc) {
-                    member.service = MemberService::Open;
-                    self.parts.hub.with(|server, now| {
-                        for &conn in &member.conns {
-                            server.unquiesce(now, conn);
-                        }
-                    });
+                    self.parts
+                        .hub
+                        .with(|server, now| member.unquiesce(server, now));
                 }
             }
             Action::Disconnect { proc } => {

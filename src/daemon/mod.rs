@@ -22,6 +22,7 @@ mod quiet;
 mod run;
 pub mod settings;
 mod snapshot;
+mod sources;
 mod spawn;
 pub mod tls;
 mod trace;

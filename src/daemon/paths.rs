@@ -43,6 +43,11 @@ pub fn control_socket(state_dir: &Path) -> PathBuf {
     state_dir.join(CONTROL_SOCKET)
 }
 
+/// Where a daemon writes the marker of its processes, for the next one in its state folder.
+pub(super) fn instance(state_dir: &Path) -> PathBuf {
+    state_dir.join("instance")
+}
+
 /// The folder of the workers' output when the configuration names none.
 pub fn default_log_dir(state_dir: &Path) -> PathBuf {
     state_dir.join("logs")

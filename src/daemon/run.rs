@@ -1,6 +1,6 @@
 //! The daemon's life: everything that can fail is done before anything is promised; then the threads; then the end, in order.
 
-use std::iter;
+use std::io;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
@@ -11,7 +11,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::Context;
 use tokio::net::UnixListener;
 use tokio::runtime::{Builder, Handle};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::file::ConfigFile;
@@ -21,26 +20,25 @@ use super::limits::{Bounds, Limits};
 use super::listener::{ListenError, Listener};
 use super::log::{Log, LogTarget};
 use super::logs::Logs;
-use super::manager::{self, Flow, Happening, Heritage, Manager, Parts};
+use super::manager::{self, Flow, Heritage, Manager, Parts};
 use super::past::Past;
 use super::quiet::Quiet;
 use super::settings::{ControlGroups, CoreDumps, Ground, LoadGuard, Program, Settings};
 use super::snapshot::Snapshooter;
+use super::sources::{Channels, Sources};
 use super::spawn::Surroundings;
 use super::tls::Certificates;
 use super::watch::FileWatch;
 use crate::config::Address;
 use crate::http;
-use crate::jobs::{JobServer, Newcomers};
-use crate::pools::Stop;
-use crate::sys::alarm::Alarm;
+use crate::jobs::{JobServer, Newcomers, Options};
 use crate::sys::background::{self, Starting};
 use crate::sys::cgroup::Groups;
-use crate::sys::guardian::Guardian;
+use crate::sys::guardian::{self, Guardian};
 use crate::sys::lock::{LockError, StateFolder};
 use crate::sys::pressure::Gauge;
 use crate::sys::systemd::{self, Notifier};
-use crate::sys::{clock, core_dump, handover, net, orphans, signal, user};
+use crate::sys::{clock, core_dump, handover, net, orphans, process, signal, user};
 
 /// gearmand's own, when nobody names one.
 const GEARMANDS_PID_FILE: &str = "/var/gearmand.pid";
@@ -53,9 +51,6 @@ const FIRST_START: Duration = Duration::from_secs(1_767_225_600);
 
 /// How long the connections' threads may take to stop for an upgrade, or for the end.
 const STOP: Duration = Duration::from_secs(1);
-
-/// How many happenings are handled at once at most.
-const BATCH: usize = 1024;
 
 /// Runs the daemon until it is told to end.
 ///
@@ -121,6 +116,7 @@ pub fn run(mut settings: Settings) -> anyhow::Result<()> {
     let heritage = Heritage::new();
     let groups = match settings.config {
         Some(_) => {
+            succeed(&folder, &instance)?;
             orphans::inherit().context("cannot become a subreaper")?;
             control_groups(&settings)?
         }
@@ -144,6 +140,34 @@ pub fn run(mut settings: Settings) -> anyhow::Result<()> {
         groups,
     };
     serve(settings, limits, held, log, starting, None)
+}
+
+/// Takes the place of the last daemon of this folder, which is gone, for its lock was free. Nothing that it has started is to run
+/// beside what this one starts: who kills a daemon may have killed its guardian too.
+fn succeed(folder: &StateFolder, instance: &str) -> anyhow::Result<()> {
+    let file = super::paths::instance(folder.path());
+    // there need not have been one
+    let last = std::fs::read_to_string(&file).unwrap_or_default();
+    let left = match *last.split_whitespace().collect::<Vec<_>>() {
+        // the folder may be a copy of one whose daemon lives
+        [last, pid, started] if !lives(pid, started) => guardian::kill_left(last),
+        _ => 0,
+    };
+    if left > 0 {
+        tracing::warn!(
+            processes = left,
+            "killed what the last daemon of this state folder had left behind"
+        );
+    }
+    let pid = std::process::id();
+    let started = process::one(pid).map_or(0, |process| process.started);
+    std::fs::write(&file, format!("{instance} {pid} {started}\n"))
+        .with_context(|| format!("cannot write {}", file.display()))
+}
+
+fn lives(pid: &str, started: &str) -> bool {
+    let process = pid.parse().ok().and_then(process::one);
+    process.is_some_and(|process| !process.ended && process.started.to_string() == started)
 }
 
 /// Goes on where another program in this process stopped, until the daemon is told to end.
@@ -278,30 +302,13 @@ fn serve(
         instance,
         program: program(),
     };
-    let mut options = settings.jobs.clone();
-    options.seed = rand::random();
-    let unix = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    options.epoch = unix.as_secs();
-    // the next start begins above what this one uses, unless this one takes more than a million jobs a second for all of its life
-    let since_2026 = unix.saturating_sub(FIRST_START).as_micros();
-    options.first_number = u64::try_from(since_2026).unwrap_or(0) + 1;
-    options.zone = jiff::tz::TimeZone::system();
-    options.max_queue = limits.queue_length;
-    options.max_queued_bytes = limits.queued_bytes;
-    options.pid = std::process::id();
-    options.verbosity = settings.verbosity.gearmand_name();
-    if settings.config.is_some() {
-        // a process that is being stopped may just be connecting
-        options.newcomers = Newcomers::Held;
-    }
+    let options = job_options(&settings, limits);
 
     // all threads but this one leave the signals to it, and it takes them once it listens to them
     signal::hold();
     let runtime = Builder::new_current_thread().enable_all().build()?;
-    let (to_manager, mut inbox) = mpsc::unbounded_channel();
-    let (to_hub, mut from_hub) = mpsc::unbounded_channel();
+    let (to_manager, own) = mpsc::unbounded_channel();
+    let (to_hub, from_hub) = mpsc::unbounded_channel();
     let (server, start, past) = match before {
         Some(received) => {
             let (server, start, past) = Past::split(received)?;
@@ -331,16 +338,23 @@ fn serve(
             pid_file: pid_file.as_ref().map(|file| file.0.clone()),
             upgrades: past.as_ref().map_or(0, |past| past.upgrades),
         };
-        let (controls, mut orders) = mpsc::channel(64);
+        let (controls, orders) = mpsc::channel(64);
         let control_socket = super::paths::control_socket(&settings.state_dir);
         tokio::spawn(serve_control(control_listener, controls));
 
-        let (touches, mut touched) = mpsc::channel(1);
-        let file = settings.config.map(|file| ConfigFile::new(file.path, file.texts, file.config));
+        let (touches, touched) = mpsc::channel(1);
+        let file = settings
+            .config
+            .map(|file| ConfigFile::new(file.path, file.texts, file.config));
         let file_watch = file.as_ref().and_then(|_| watch(touches));
-        let log_dir = settings.log_dir.unwrap_or_else(|| super::paths::default_log_dir(&settings.state_dir));
-        let logs = Logs::start(&log_dir).with_context(|| format!("cannot write the workers' logs to {}", log_dir.display()))?;
-        let pools = file.as_ref().map(|file| (file.path().display().to_string(), file.pools().len()));
+        let log_dir = settings
+            .log_dir
+            .unwrap_or_else(|| super::paths::default_log_dir(&settings.state_dir));
+        let logs = Logs::start(&log_dir)
+            .with_context(|| format!("cannot write the workers' logs to {}", log_dir.display()))?;
+        let pools = file
+            .as_ref()
+            .map(|file| (file.path().display().to_string(), file.pools().len()));
         let mut manager = Manager::new(Parts {
             hub: Arc::clone(&hub),
             file,
@@ -354,23 +368,26 @@ fn serve(
             pem_files: settings.pem_files,
             surroundings,
             notifier: Notifier::from_env(),
-            snapshooter: Snapshooter::new(addresses.clone(), settings.state_dir.display().to_string(), log_dir.display().to_string()),
+            snapshooter: Snapshooter::new(
+                addresses.clone(),
+                settings.state_dir.display().to_string(),
+                log_dir.display().to_string(),
+            ),
             happenings: to_manager,
             seed: rand::random(),
             gauge: (settings.load_guard == LoadGuard::On).then(Gauge::new),
             ground,
         });
 
-        let mut term = signal(SignalKind::terminate())?;
-        let mut int = signal(SignalKind::interrupt())?;
-        let mut hup = signal(SignalKind::hangup())?;
-        let mut usr1 = signal(SignalKind::user_defined1())?;
-        let mut usr2 = match settings.program {
-            Program::Gearpool => Some(signal(SignalKind::user_defined2())?),
-            // which it does not listen to
-            Program::Gearmand => None,
-        };
-        let mut child = signal(SignalKind::child())?;
+        let mut sources = Sources::new(
+            Channels {
+                orders,
+                own,
+                hub: from_hub,
+                touched,
+            },
+            settings.program,
+        )?;
 
         let threads = start_threads(settings.threads)?;
         if let Some(past) = past {
@@ -391,7 +408,11 @@ fn serve(
             let hub = Arc::clone(&hub);
             threads[0].spawn(async move { hub.run_timer().await });
         }
-        tracing::info!("gearpool {} listening on {}", env!("CARGO_PKG_VERSION"), addresses.join(", "));
+        tracing::info!(
+            "gearpool {} listening on {}",
+            env!("CARGO_PKG_VERSION"),
+            addresses.join(", ")
+        );
         match pools {
             Some((path, 1)) => tracing::info!("1 pool, from {path}"),
             Some((path, count)) => tracing::info!("{count} pools, from {path}"),
@@ -404,63 +425,8 @@ fn serve(
             starting.ready().context("cannot leave the terminal")?;
         }
         manager.start(listening);
-        let mut batch = Vec::new();
-        let mut alarm = Alarm::new()?;
-        loop {
-            let deadline = manager.next_deadline().map(|time| hub.instant(time));
-            let mut signals = Vec::new();
-            tokio::select! {
-                biased;
-                _ = term.recv() => batch.push(Happening::ShutDown(Stop::Gracefully)),
-                _ = int.recv() => batch.push(Happening::ShutDown(Stop::Gracefully)),
-                _ = usr1.recv() => batch.push(Happening::ShutDown(Stop::WhenIdle)),
-                () = heard(usr2.as_mut()) => batch.push(Happening::Upgrade),
-                _ = hup.recv() => batch.push(Happening::Reload),
-                _ = child.recv() => batch.push(Happening::Child),
-                Some(order) = orders.recv() => batch.push(Happening::Control(order)),
-                _ = inbox.recv_many(&mut batch, BATCH) => {}
-                _ = from_hub.recv_many(&mut signals, BATCH) => batch.extend(signals.drain(..).map(Happening::Hub)),
-                // while it is to be read anyway, whoever else writes in its folder need not wake us
-                Some(()) = touched.recv(), if !manager.is_to_read() => batch.push(Happening::FileTouched),
-                () = alarm.wait(deadline) => batch.push(Happening::Deadline),
-            }
-            // one that comes all the time does not keep the others waiting
-            batch.extend(iter::from_fn(|| orders.try_recv().ok()).take(BATCH).map(Happening::Control));
-            batch.extend(iter::from_fn(|| inbox.try_recv().ok()).take(BATCH));
-            batch.extend(iter::from_fn(|| from_hub.try_recv().ok()).take(BATCH).map(Happening::Hub));
-            if manager.handle(batch.drain(..)) == Flow::End {
-                break;
-            }
-            // nor those who are just giving an order, who are other tasks of this thread
-            tokio::task::yield_now().await;
-            if manager.wants_quiet() {
-                let stopped = clock::now()?;
-                let Some(_quiet) = Quiet::begin(&threads, STOP) else {
-                    manager.look_again("the connections do not come to a stop");
-                    continue;
-                };
-                // what the threads have told is heard before they go on in another program
-                while let Ok(happening) = inbox.try_recv() {
-                    batch.push(happening);
-                }
-                while let Ok(signal) = from_hub.try_recv() {
-                    batch.push(Happening::Hub(signal));
-                }
-                if manager.handle(batch.drain(..)) == Flow::End {
-                    break;
-                }
-                match inbox.is_empty() && from_hub.is_empty() && orders.is_empty() {
-                    true => manager.execute(stopped),
-                    false => manager.look_again("the connections do not come to rest"),
-                }
-            }
-        }
-
-        let waiting = hub.with(|server, now| server.function_loads(now).iter().flat_map(|load| load.queued).sum::<u64>());
-        if waiting > 0 {
-            let jobs = if waiting == 1 { "job is" } else { "jobs are" };
-            tracing::warn!("{waiting} waiting {jobs} given up: this version keeps the queue in memory");
-        }
+        look_after(&mut manager, &mut sources, &hub, &threads).await?;
+        say_what_is_lost(&hub);
         // a result that has just come is in a mailbox, and is written in the same step of its task: none of them ends within one
         let _quiet = Quiet::begin(&threads, STOP);
         hub.say_goodbye();
@@ -478,6 +444,80 @@ fn serve(
     drop(pid_file);
     drop(folder);
     Ok(())
+}
+
+/// Has the manager take whatever happens, until the daemon has come to its end.
+async fn look_after(
+    manager: &mut Manager,
+    sources: &mut Sources,
+    hub: &Hub,
+    threads: &[Handle],
+) -> io::Result<()> {
+    let mut batch = Vec::new();
+    loop {
+        let deadline = manager.next_deadline().map(|time| hub.instant(time));
+        sources
+            .wait(deadline, manager.is_to_read(), &mut batch)
+            .await;
+        if manager.handle(batch.drain(..)) == Flow::End {
+            return Ok(());
+        }
+        // who is just giving an order is another task of this thread, and is not kept waiting either
+        tokio::task::yield_now().await;
+        if manager.wants_quiet() {
+            let stopped = clock::now()?;
+            let Some(_quiet) = Quiet::begin(threads, STOP) else {
+                manager.look_again("the connections do not come to a stop");
+                continue;
+            };
+            // what the threads have told is heard before they go on in another program
+            sources.hear(usize::MAX, &mut batch);
+            if manager.handle(batch.drain(..)) == Flow::End {
+                return Ok(());
+            }
+            match sources.is_empty() {
+                true => manager.execute(stopped),
+                false => manager.look_again("the connections do not come to rest"),
+            }
+        }
+    }
+}
+
+fn say_what_is_lost(hub: &Hub) {
+    let waiting = hub.with(|server, now| {
+        server
+            .function_loads(now)
+            .iter()
+            .flat_map(|load| load.queued)
+            .sum::<u64>()
+    });
+    if waiting > 0 {
+        let jobs = if waiting == 1 { "job is" } else { "jobs are" };
+        tracing::warn!("{waiting} waiting {jobs} given up: this version keeps the queue in memory");
+    }
+}
+
+/// What holds for the job server in this run of the daemon.
+fn job_options(settings: &Settings, limits: Limits) -> Options {
+    let mut options = settings.jobs.clone();
+    options.seed = rand::random();
+    let unix = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    options.epoch = unix.as_secs();
+    // the next start begins above what this one uses, unless this one takes more than a million jobs a second for all of its life
+    let since_2026 = unix.saturating_sub(FIRST_START).as_micros();
+    options.first_number = u64::try_from(since_2026).unwrap_or(0) + 1;
+    options.zone = jiff::tz::TimeZone::system();
+    options.max_queue = limits.queue_length;
+    options.max_queued_bytes = limits.queued_bytes;
+    options.pid = std::process::id();
+    options.verbosity = settings.verbosity.gearmand_name();
+    if settings.config.is_some() {
+        // a process that is being stopped may just be connecting
+        options.newcomers = Newcomers::Held;
+    }
+    options
 }
 
 /// A server that takes gearmand's place waits for a port: a script that restarts it does not wait for the end of the one before.
@@ -551,14 +591,6 @@ fn start_log(settings: &Settings) -> anyhow::Result<Log> {
     Ok(log)
 }
 
-/// Waits for a signal, for ever where it is not listened to.
-async fn heard(signal: Option<&mut Signal>) {
-    match signal {
-        Some(signal) => _ = signal.recv().await,
-        None => std::future::pending().await,
-    }
-}
-
 async fn serve_control(listener: UnixListener, controls: mpsc::Sender<super::control::Control>) {
     if let Err(error) = http::serve(listener, controls).await {
         tracing::error!(%error, "the control socket does not work; commands such as `gearpool status` will not");
@@ -576,7 +608,7 @@ fn watch(touches: mpsc::Sender<()>) -> Option<FileWatch> {
 }
 
 /// The threads that serve connections, each with a runtime of its own: a connection stays on its thread, and no work is stolen.
-fn start_threads(count: usize) -> std::io::Result<Vec<Handle>> {
+fn start_threads(count: usize) -> io::Result<Vec<Handle>> {
     let mut handles = Vec::new();
     for number in 0..count {
         let runtime = Builder::new_current_thread().enable_all().build()?;

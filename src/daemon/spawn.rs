@@ -1,7 +1,7 @@
 //! From a pool and a slot to a process: its command, its environment, whom it runs as.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use crate::config::{Address, Command, DEFAULT_PORT, Pool, Stderr};
@@ -99,15 +99,16 @@ impl Surroundings {
         let ids = user::resolve(pool.user.as_deref(), pool.group.as_deref())?;
         let mut env: BTreeMap<OsString, OsString> = std::env::vars_os().collect();
         env.retain(|name, _| !systemd::VARIABLES.iter().any(|other| name == other));
-        if let Some(ids) = &ids {
+        if let (Some(ids), Some(_)) = (&ids, &pool.user) {
             for name in ["USER", "LOGNAME"] {
-                if let Some(user) = &ids.name {
-                    env.insert(name.into(), user.into());
-                }
+                // of a number nobody knows the name, and the daemon's would be wrong
+                match &ids.name {
+                    Some(user) => env.insert(name.into(), user.into()),
+                    None => env.remove(OsStr::new(name)),
+                };
             }
-            if let Some(home) = &ids.home {
-                env.insert("HOME".into(), home.into());
-            }
+            let home = ids.home.clone().unwrap_or_else(|| "/".into());
+            env.insert("HOME".into(), home.into());
         }
         if let Some(path) = &pool.env_file {
             env.extend(read_env_file(path)?);

@@ -228,8 +228,8 @@ fn reason(job: &FailedJob) -> String {
         ),
         Why::Overdue if job.lost == 1 => "it ran past its time limit".to_owned(),
         Why::Overdue => format!(
-            "it ran past its time limit; it has not ended {}",
-            times(job.lost)
+            "it ran past its time limit, in the last of {} attempts",
+            job.lost
         ),
         Why::Failed => format!("it failed {}", times(job.failed)),
         Why::Exception(data) => {

@@ -1,15 +1,17 @@
 //! One pool as it is run: its intent beside its processes, and the step that brings them closer to it.
 //!
 //! Intent is the pool in the file and what an operator's command has set. State is the processes. Handlers of events only note what
-//! happened; [`Crew::step`] decides what follows from it for the processes that are there, and [`Crew::wants`] whether one more is
+//! happened (`happened`); [`Crew::step`] decides what follows from it for the processes that are there, and [`Crew::wants`] whether one more is
 //! wanted. Whether there is room for it on the machine is decided above, in `supervisor.rs`.
 //!
 //! A process that is to be replaced, for whatever reason, is marked *stale* and otherwise left alone: it takes jobs until its
 //! replacement has registered. So a reload, a restart, `max_jobs` and `max_lifetime` are one mechanism, the size of the pool never
 //! dips, and a replacement that does not come up costs nothing.
 
+mod counts;
 mod failure;
 mod fitness;
+mod happened;
 mod look;
 mod rush;
 mod size;
@@ -21,20 +23,19 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub(super) use self::counts::Counts;
 use self::fitness::Fitness;
+pub(super) use self::happened::Ending;
 use self::rush::Rushing;
 use self::unrest::Unrest;
-use super::event::{
-    Action, ExitStatus, Level, PoolLoad, Pressure, ProcId, ProcLoad, Slot, Stop, Tell,
-};
+use super::event::{Action, Level, Pressure, ProcId, Slot, Stop, Tell};
 use super::guard::Held;
 use super::jitter::Jitter;
-use super::plan::Change;
 use super::process::{Phase, Process, Why};
-use super::restart::{Death, Restarts};
+use super::restart::Restarts;
 use super::scale::{Past, Reason, Seconds, Target};
+use crate::config::Pool;
 use crate::config::units::show_size;
-use crate::config::{Pool, Restart};
 use crate::time::Time;
 
 /// How long after some processes were stopped for want of demand the next may be.
@@ -66,21 +67,6 @@ pub(super) enum Need {
     Replacement,
 }
 
-/// How a process ended.
-pub(super) enum Ending {
-    Exited(ExitStatus, Vec<String>),
-    NeverStarted(String),
-}
-
-impl Ending {
-    fn text(&self) -> String {
-        match self {
-            Ending::Exited(status, _) => status.to_string(),
-            Ending::NeverStarted(error) => format!("could not be started: {error}"),
-        }
-    }
-}
-
 /// Whether the file still has the pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Place {
@@ -93,31 +79,6 @@ enum Place {
 struct ByHand {
     bounds: Option<(u32, u32)>,
     stopped: bool,
-}
-
-/// The processes, counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Counts {
-    /// All that have not ended.
-    pub(super) live: u32,
-    /// Not leaving.
-    pub(super) serving: u32,
-    /// Serving, not registered yet.
-    pub(super) starting: u32,
-    /// Serving, to be replaced.
-    stale: u32,
-    /// Serving, not stale, and good enough to take the place of a stale one.
-    ready: u32,
-    /// Serving, not stale, not yet known to be healthy.
-    unproved: u32,
-    /// Registered and serving.
-    registered: u32,
-    /// Serving, with a job.
-    busy: u32,
-    /// Being stopped because they did not register.
-    hung: u32,
-    /// Stale and leaving.
-    replaced: u32,
 }
 
 /// One pool and its processes.
@@ -263,207 +224,6 @@ impl Crew {
             .saturating_sub(self.counts.serving)
     }
 
-    // What happened.
-
-    /// The file has this pool, perhaps changed.
-    pub(super) fn configure(&mut self, pool: Arc<Pool>, turn: &mut Turn<'_>) {
-        self.dirty = true;
-        let change = Change::between(&self.pool, &pool);
-        let back = std::mem::replace(&mut self.place, Place::InFile) == Place::Removed;
-        if change.is_none() && !back {
-            return;
-        }
-        if std::mem::take(&mut self.by_hand) != ByHand::default() {
-            self.tell(
-                Level::Info,
-                None,
-                "the file has changed this pool: what was set by hand is dropped".to_owned(),
-                turn.out,
-            );
-        }
-        if self.pool.watch != pool.watch {
-            self.unrest = Unrest::default();
-        }
-        self.pool = pool;
-        self.fitness.configured(&self.pool);
-        self.done.clear();
-        if !change.rolled.is_empty() {
-            self.restarts.forgive();
-        }
-        for member in &mut self.members {
-            if member.pool.starts_the_same(&self.pool) {
-                member.pool = Arc::clone(&self.pool);
-                if member.stale == Some(Why::Reload) {
-                    member.stale = None;
-                }
-            } else {
-                member.stale.get_or_insert(Why::Reload);
-            }
-        }
-    }
-
-    /// The file does not have this pool any more.
-    pub(super) fn remove(&mut self) {
-        self.place = Place::Removed;
-        self.dirty = true;
-    }
-
-    pub(super) fn spawned(&mut self, proc: ProcId, pid: u32, turn: &mut Turn<'_>) {
-        let Some(member) = self.member(proc) else {
-            return;
-        };
-        member.spawned(pid, turn.out);
-        let slot = member.slot;
-        self.tell(
-            Level::Info,
-            Some(slot),
-            format!("started, pid {pid}"),
-            turn.out,
-        );
-    }
-
-    pub(super) fn registered(&mut self, proc: ProcId, now: Time) {
-        let Some(member) = self.member(proc) else {
-            return;
-        };
-        if member.registered(now) {
-            let took = now.since(member.started_at);
-            self.past.started(took);
-        }
-    }
-
-    pub(super) fn parked(&mut self, proc: ProcId, turn: &mut Turn<'_>) {
-        if let Some(member) = self.member(proc) {
-            member.parked(turn.now, turn.out);
-        }
-    }
-
-    /// The job that it runs was cancelled: it is stopped, and replaced if it is needed.
-    pub(super) fn cancelled(&mut self, proc: ProcId, turn: &mut Turn<'_>) {
-        self.dirty = true;
-        if let Some(member) = self.member(proc) {
-            member.interrupt(Why::Cancelled, turn.now, turn.out);
-        }
-    }
-
-    pub(super) fn weighed(&mut self, proc: ProcId, bytes: u64) {
-        if let Some(member) = self.member(proc) {
-            member.memory = Some(bytes);
-        }
-    }
-
-    /// A job of its has run past its limit.
-    pub(super) fn overdue(&mut self, proc: ProcId, job: &str, turn: &mut Turn<'_>) {
-        let Some(member) = self.member(proc) else {
-            return;
-        };
-        member.cut(turn.now, turn.out);
-        let slot = member.slot;
-        let limit = match member.pool.timeout {
-            Some(limit) => format!("its timeout of {}", Seconds(limit)),
-            None => "its time limit".to_owned(),
-        };
-        let text = format!("job {job} has run past {limit}: its process is killed");
-        self.tell(Level::Warning, Some(slot), text, turn.out);
-    }
-
-    pub(super) fn worked(&mut self, proc: ProcId) {
-        if let Some(member) = self.member(proc) {
-            member.jobs_done = member.jobs_done.max(1);
-        }
-    }
-
-    pub(super) fn sampled(&mut self, now: Time, load: &PoolLoad) {
-        self.dirty = true;
-        self.queued = load.queued;
-        self.oldest_wait = load.oldest_wait;
-        self.memory = load.memory.or(self.memory);
-        let wishes = self.wishes();
-        self.past.sampled(now, load, wishes);
-        // both by number: one pass
-        let mut known: Vec<ProcLoad> = load.processes.clone();
-        known.sort_unstable_by_key(|load| load.proc);
-        let mut known = known.into_iter().peekable();
-        for member in &mut self.members {
-            while known.next_if(|load| load.proc < member.proc).is_some() {}
-            let load = known.next_if(|load| load.proc == member.proc);
-            member.sampled(now, load);
-        }
-    }
-
-    /// It has ended itself, before what it has started.
-    pub(super) fn ended_first(&mut self, proc: ProcId, now: Time) {
-        if let Some(member) = self.member(proc) {
-            member.ended_at.get_or_insert(now);
-        }
-    }
-
-    pub(super) fn ended(&mut self, proc: ProcId, ending: Ending, turn: &mut Turn<'_>) {
-        self.dirty = true;
-        let Ok(index) = self.members.binary_search_by_key(&proc, |m| m.proc) else {
-            return;
-        };
-        let member = self.members.remove(index);
-        let up = Seconds(member.ended_at.unwrap_or(turn.now).since(member.started_at));
-        let how = ending.text();
-        if let Some(why) = member.leaving()
-            && why != Why::NotRegistered
-        {
-            let text = format!("ended after {up}, {}: {how}", why.text());
-            return self.tell(Level::Info, Some(member.slot), text, turn.out);
-        }
-        let hung = member.leaving().is_some();
-        let healthy = !hung && (member.proved || member.healthy(turn.now));
-        let success = matches!(ending, Ending::Exited(ExitStatus::Code(0), _));
-        self.last_exit = Some(match hung {
-            true => format!("did not register {}", member.unregistered()),
-            false => how.clone(),
-        });
-        let ended = match &ending {
-            Ending::Exited(..) => format!("ended by itself after {up}: {how}"),
-            Ending::NeverStarted(_) => how,
-        };
-        self.last_lines = match ending {
-            Ending::Exited(_, lines) => lines,
-            Ending::NeverStarted(_) => Vec::new(),
-        };
-        // a replacement that dies must not make the pool smaller than the processes it was to replace
-        let replacing = !healthy && self.members.iter().any(|m| m.serves() && m.stale.is_some());
-        let again = match self.pool.restart {
-            Restart::Always => true,
-            Restart::OnFailure => !success || hung,
-            Restart::Never => false,
-        };
-        if again || replacing {
-            self.vacant.insert(member.slot);
-        } else {
-            self.done.insert(member.slot);
-            self.lost |= !success;
-        }
-        if !hung {
-            let level = match success && healthy {
-                true => Level::Info,
-                false => Level::Warning,
-            };
-            self.tell(level, Some(member.slot), ended, turn.out);
-        }
-        // how an old process dies says nothing of the new ones
-        if member.stale.is_some() {
-            return;
-        }
-        if healthy {
-            self.restarts.forgive();
-            return;
-        }
-        let death = match member.registered_at {
-            Some(_) => Death::Registered,
-            None => Death::Unregistered,
-        };
-        if self.restarts.died_young(death, turn.now, turn.jitter) {
-            self.tell_failing(turn);
-        }
-    }
-
     // What an operator asked for.
 
     pub(super) fn scale(&mut self, min: u32, max: u32) {
@@ -561,6 +321,11 @@ impl Crew {
         if self.missing() == 0 {
             self.vacant.clear();
         }
+    }
+
+    /// Whether it would start one if those that are leaving were gone.
+    fn waits_for_room(&self) -> bool {
+        self.missing() > 0 && self.counts.live >= self.bounds().1 + self.counts.replacing()
     }
 
     /// How many processes it should have and has not.
@@ -732,10 +497,8 @@ impl Crew {
         let n = self.goal();
         let (min, max) = self.bounds();
         let starting_most = self.pool.scale.step.unwrap_or(u32::MAX);
-        // one above `max` while processes are replaced; those that drain count
-        let replacing = u32::from(counts.stale + counts.replaced > 0);
         if n == 0
-            || counts.live >= max + replacing
+            || counts.live >= max + counts.replacing()
             || counts.hung > 0
             || counts.starting >= starting_most
             || (self.restarts.is_failing() && counts.unproved > 0)
@@ -843,32 +606,6 @@ impl Crew {
                     .flatten(),
             )
             .min();
-    }
-
-    /// Counts the processes anew.
-    pub(super) fn count(&self) -> Counts {
-        let mut counts = Counts::default();
-        let in_doubt = self.restarts.is_in_doubt();
-        for member in &self.members {
-            counts.live += 1;
-            if let Some(why) = member.leaving() {
-                counts.hung += u32::from(why == Why::NotRegistered);
-                counts.replaced += u32::from(member.stale.is_some());
-                continue;
-            }
-            let registered = member.registered_at.is_some();
-            counts.serving += 1;
-            counts.starting += u32::from(!registered);
-            counts.registered += u32::from(registered);
-            counts.busy += u32::from(member.busy());
-            if member.stale.is_some() {
-                counts.stale += 1;
-            } else {
-                counts.ready += u32::from(registered && (member.proved || !in_doubt));
-                counts.unproved += u32::from(!member.proved);
-            }
-        }
-        counts
     }
 
     fn member(&mut self, proc: ProcId) -> Option<&mut Process> {

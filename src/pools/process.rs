@@ -268,19 +268,19 @@ impl Process {
         }
     }
 
-    /// Whether its drain can still be taken back. A process that is replaced must go, and one that an operator stopped is expected
-    /// to be a new one when it comes back.
+    /// Whether its drain can still be taken back, as when fewer were wanted, or its pool was not in the file for a while. A process that
+    /// is replaced must go, and one that an operator stopped is expected to be a new one when it comes back.
     pub(super) fn drain_can_be_undone(&self, now: Time) -> bool {
-        let scale_down = matches!(
+        let not_wanted = matches!(
             self.phase,
             Phase::Draining {
-                why: Why::ScaleDown,
+                why: Why::ScaleDown | Why::Removed,
                 deadline: None,
                 ..
             }
         );
         let in_time = self.registered_at.is_some() || self.registers_by() > now;
-        scale_down && in_time && self.stale.is_none() && self.worn_out(now).is_none()
+        not_wanted && in_time && self.stale.is_none() && self.worn_out(now).is_none()
     }
 
     /// Takes the drain back.
@@ -603,10 +603,17 @@ mod tests {
     }
 
     #[test]
-    fn only_a_scale_down_that_is_still_draining_is_undone() {
-        let mut process = process();
-        process.drain(Why::Restart, at(0), &mut Vec::new());
-        assert!(!process.drain_can_be_undone(at(1)));
+    fn only_a_drain_of_what_was_not_wanted_is_undone() {
+        for (why, can_be) in [
+            (Why::Restart, false),
+            (Why::Stopped, false),
+            (Why::ScaleDown, true),
+            (Why::Removed, true),
+        ] {
+            let mut process = process();
+            process.drain(why, at(0), &mut Vec::new());
+            assert_eq!(process.drain_can_be_undone(at(1)), can_be, "{why:?}");
+        }
 
         let mut process = self::process();
         process.registered_at = None;

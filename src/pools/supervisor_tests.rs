@@ -370,14 +370,19 @@ fn the_restart_policy_decides_whether_a_slot_is_filled_again() {
             assert_eq!(asked, ["spawn 3 as a/1"], "{restart:?} {code}");
         } else {
             assert_eq!(asked, NOTHING, "{restart:?} {code}");
-            assert!(
-                stage
-                    .view()
-                    .reason
-                    .ends_with("1 ended and not started again, see restart")
-            );
+            let PoolView { reason, state, .. } = stage.view();
+            let last = format!(", the last one: exit {code}");
+            assert!(reason.contains("; 1 ended and is not started again (restart: "));
+            assert!(reason.ends_with(&last), "{reason}");
+            assert_eq!(state, PoolState::Running, "one is left");
+            stage.exit(2, code);
+            let PoolView { reason, state, .. } = stage.view();
+            assert!(reason.starts_with("2 ended and are not started again (restart: "));
+            assert_eq!(reason.contains("the last one"), code == 0, "{reason}");
+            assert_eq!(state == PoolState::Failing, code != 0, "{restart:?} {code}");
             stage.send(Event::Start { pool: "a".into() });
-            assert_eq!(stage.asked(), ["spawn 3 as a/1"]);
+            assert_eq!(stage.asked(), ["spawn 3 as a/1", "spawn 4 as a/2"]);
+            assert_eq!(stage.view().state, PoolState::Running);
         }
     }
 }
@@ -473,6 +478,22 @@ fn a_drain_that_is_not_wanted_any_more_is_undone_before_a_start() {
     assert_eq!(stage.asked(), ["unquiesce 2"]);
     stage.exit(1, 0);
     assert_eq!(stage.asked(), ["spawn 4 as a/1"]);
+}
+
+#[test]
+fn a_pool_that_comes_back_into_the_file_goes_on_with_what_it_has() {
+    let mut stage = Stage::up(&[pool(2, 2)]);
+    stage.configure(&[]);
+    stage.park(1);
+    assert_eq!(stage.asked(), ["quiesce 1", "quiesce 2", "Term 1"]);
+    stage.configure(&[pool(2, 2)]);
+    // the one that was signalled still counts against max
+    assert_eq!(stage.asked(), ["unquiesce 2"]);
+    let waits = "at min; the next starts when the one that is leaving has ended";
+    assert_eq!(stage.view().reason, waits);
+    stage.exit(1, 0);
+    assert_eq!(stage.asked(), ["spawn 3 as a/1"]);
+    assert_eq!(stage.view().reason, "at min");
 }
 
 // Reloading.

@@ -119,31 +119,13 @@ fn seconds(duration: Duration) -> String {
 mod tests {
     use super::*;
     use crate::jobs::load::WaitLoad;
-    use crate::pools::view::{CheckView, DecisionView, PoolState, PoolView, ScaleView};
+    use crate::pools::view::{CheckView, DecisionView, ScaleView};
+    use crate::status::samples;
 
     fn pool(name: &str, reason: &str) -> PoolStatus {
-        PoolStatus {
-            pool: PoolView {
-                name: name.to_owned(),
-                command: format!("php {name}.php"),
-                functions: vec![name.to_owned()],
-                min: 2,
-                max: 30,
-                target: 2,
-                reason: reason.to_owned(),
-                state: PoolState::Running,
-                by_hand: None,
-                restarts: 0,
-                last_exit: None,
-                last_lines: Vec::new(),
-                check: None,
-                scale: ScaleView::default(),
-                processes: Vec::new(),
-            },
-            queued: 0,
-            paused: Vec::new(),
-            members: Vec::new(),
-        }
+        let mut it = samples::pool(name, Vec::new());
+        (it.pool.target, it.pool.reason) = (2, reason.to_owned());
+        it
     }
 
     fn load(name: &str, waits: WaitLoad) -> FunctionLoad {

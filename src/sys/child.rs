@@ -11,7 +11,7 @@ use std::ffi::{CString, OsString};
 use std::fs::File;
 use std::fs::{self, Metadata};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use libc::c_int;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::resource::getrlimit;
 use nix::unistd::pipe2;
 
 pub use super::launch::{Exit, is_awaited};
@@ -92,6 +93,14 @@ pub enum SpawnError {
         /// The command line.
         command: String,
         /// The script.
+        program: String,
+    },
+    /// The first word is the path of a folder.
+    #[error("cannot start \"{command}\": {program} is a folder")]
+    Folder {
+        /// The command line.
+        command: String,
+        /// The path.
         program: String,
     },
     /// It may not be executed by that user.
@@ -173,9 +182,17 @@ pub fn spawn(spec: &Spec) -> Result<Child, SpawnError> {
     })
 }
 
+/// Descriptors that processes leave to the daemon itself: for its commands, which say why no more are started, and for the logs.
+const DESCRIPTORS_KEPT: RawFd = 32;
+
 /// A pipe whose reading end does not wait. The flag belongs to that end alone: the worker's writes still wait for room.
 fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     let (reader, writer) = pipe2(OFlag::O_CLOEXEC)?;
+    // A new descriptor has the lowest number that is free, so this says how many are taken.
+    let (limit, _) = getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE)?;
+    if limit < (writer.as_raw_fd() + DESCRIPTORS_KEPT) as u64 {
+        return Err(Errno::EMFILE.into());
+    }
     fcntl(&reader, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
     Ok((reader, writer))
 }
@@ -509,6 +526,10 @@ fn explain_exec(spec: &Spec, program: &Path, cause: &io::Error, command: String)
             program: shown,
         },
         Some(libc::ENOENT) => SpawnError::NoInterpreter {
+            command,
+            program: shown,
+        },
+        Some(libc::EACCES) if file.is_dir() => SpawnError::Folder {
             command,
             program: shown,
         },

@@ -189,6 +189,16 @@ fn leave() -> io::Result<()> {
     Ok(())
 }
 
+/// Kills what the daemon of this `token` has left that is still there, and says how many processes that were: its guardian was killed
+/// together with it, or is still at it. Blocks, for 10 s at most.
+pub fn kill_left(token: &str) -> usize {
+    sweep(&BTreeSet::new(), marker(token).as_bytes(), &Vec::new).1
+}
+
+fn marker(token: &str) -> String {
+    format!("{MARKER}={token}")
+}
+
 /// Becomes the guardian if that is what this process was started as, and then does not return. The first thing in `main`.
 pub fn main() {
     let mut arguments = std::env::args_os().skip(1);
@@ -200,7 +210,7 @@ pub fn main() {
     };
     // Started through a link, its name would be the link's.
     let _ = nix::sys::prctl::set_name(c"gearpool-guard");
-    let marker = format!("{MARKER}={}", token.to_string_lossy());
+    let marker = marker(&token.to_string_lossy());
     let daemon = arguments.next().and_then(|pid| pid.to_str()?.parse().ok());
     let groups = arguments.next().map(PathBuf::from);
     let sessions = listen(io::stdin().lock());
@@ -208,7 +218,7 @@ pub fn main() {
         let known = groups.as_deref().zip(daemon);
         known.map_or_else(Vec::new, |(folder, daemon)| Groups::left(folder, daemon))
     };
-    let swept = sweep(&sessions, marker.as_bytes(), &groups);
+    let (swept, _) = sweep(&sessions, marker.as_bytes(), &groups);
     for group in groups() {
         group.remove();
     }
@@ -241,21 +251,28 @@ enum Swept {
     Left,
 }
 
-/// Kills until two readings of the table find nothing: one alone may have passed a number that a process forked into behind it.
-fn sweep(sessions: &BTreeSet<u32>, marker: &[u8], groups: &dyn Fn() -> Vec<Group>) -> Swept {
+/// Kills until two readings of the table find nothing: one alone may have passed a number that a process forked into behind it. Says
+/// also how many there were at once, at most.
+fn sweep(
+    sessions: &BTreeSet<u32>,
+    marker: &[u8],
+    groups: &dyn Fn() -> Vec<Group>,
+) -> (Swept, usize) {
     let begin = Instant::now();
     let mut pause = Duration::from_millis(2);
-    let mut clean = 0;
+    let (mut clean, mut most) = (0, 0);
     loop {
-        clean = match kill_all(sessions, marker, &groups()) {
+        let found = kill_all(sessions, marker, &groups());
+        most = most.max(found);
+        clean = match found {
             0 => clean + 1,
             _ => 0,
         };
         if clean == 2 {
-            return Swept::Clean;
+            return (Swept::Clean, most);
         }
         if begin.elapsed() > PATIENCE {
-            return Swept::Left;
+            return (Swept::Left, most);
         }
         thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(100));

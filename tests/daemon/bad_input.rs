@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 
 use gearpool::pools::view::PoolState;
+use gearpool::status::MemberStatus;
 
 use crate::support::{Daemon, Home, ended, until};
 
@@ -157,4 +158,29 @@ fn the_most_verbose_log_shows_every_move() {
     ] {
         until(part, || daemon.log().contains(part));
     }
+}
+
+/// The daemon keeps some descriptors for itself, to say so.
+#[test]
+fn more_processes_than_descriptors_end_nothing() {
+    let home = Home::new("f: {cmd: sleep 1000, count: 16, start_timeout: 1h}\n");
+    let command = home.serve_by(&["prlimit", "--nofile=100:100"]);
+    let daemon = Daemon::start_as(home, command);
+    until("it to be told", || {
+        let why = daemon.pool("f").pool.last_exit;
+        why.is_some_and(|why| why.ends_with("cannot start \"sleep 1000\": too many open files"))
+    });
+    let serving = |member: &MemberStatus| member.process.pid.is_some();
+    let count = daemon
+        .pool("f")
+        .members
+        .iter()
+        .filter(|it| serving(it))
+        .count();
+    assert!((3..16).contains(&count), "{count}");
+    assert_eq!(daemon.run(&["scale", "f", "3"]).code, 0);
+    until("the others to be gone", || {
+        let pool = daemon.pool("f");
+        pool.members.len() == 3 && pool.members.iter().all(serving)
+    });
 }

@@ -247,19 +247,8 @@ fn as_process_1() {
         return;
     }
     let home = Home::new("f: {cmd: php worker.php}\n");
-    let serve = home.serve(&["-L", "127.0.0.1", "-p", "0"]);
-    let mut command = Command::new("unshare");
-    command
-        .args(["--pid", "--fork", "--mount-proc", "--kill-child"])
-        .arg(serve.get_program())
-        .args(serve.get_args())
-        .current_dir(serve.get_current_dir().unwrap());
-    for (name, value) in serve.get_envs() {
-        match value {
-            Some(value) => command.env(name, value),
-            None => command.env_remove(name),
-        };
-    }
+    let words = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"];
+    let command = home.serve_by(&words);
     let mut daemon = Daemon::start_as(home, command);
     let before = daemon.ready("f", 1);
     assert_eq!(daemon.status().server.pid, 1);

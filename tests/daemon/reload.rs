@@ -50,6 +50,58 @@ fn a_function_is_added_and_one_with_a_running_job_is_removed() {
     });
 }
 
+/// As a deployment may have it that writes a file twice.
+#[test]
+fn a_pool_that_comes_back_goes_on_with_its_processes() {
+    let file = "f: {cmd: php worker.php, min: 2, stop_timeout: 1h}\n";
+    let daemon = Daemon::start(file);
+    let before = pids(&daemon.ready("f", 2));
+    let jobs = [1, 2].map(|n| daemon.submit(&["-f", "f", &format!("until go;note {n}")]));
+    until("the jobs to run", || {
+        daemon.status().functions[0].running == 2
+    });
+    daemon.home.replace("workers.yaml", "functions: {}\n");
+    let states = || {
+        daemon
+            .pool("f")
+            .members
+            .into_iter()
+            .map(|it| it.process.state)
+    };
+    until("both to be leaving", || {
+        states().all(|state| state == ProcessState::Draining)
+    });
+    daemon.home.replace("workers.yaml", file);
+    assert_eq!(pids(&daemon.ready("f", 2)), before);
+    daemon.home.write("go", "");
+    for job in jobs {
+        assert_eq!(finish(job).code, 0);
+    }
+    assert_eq!(daemon.result("f", "note 3").code, 0);
+    assert_eq!(daemon.home.notes().len(), 3);
+    assert_eq!(pids(&daemon.ready("f", 2)), before);
+
+    // one that was stopped by hand comes back as a new one, and waits for the end of the old one
+    let job = daemon.submit(&["-f", "f", "until late"]);
+    until("the job to run", || {
+        daemon.status().functions[0].running == 1
+    });
+    assert_eq!(daemon.run(&["stop", "f"]).code, 0);
+    until("the idle one to be gone", || {
+        daemon.pool("f").members.len() == 1
+    });
+    assert_eq!(daemon.run(&["start", "f"]).code, 0);
+    until("the other one to be there again", || {
+        daemon.pool("f").members.len() == 2
+    });
+    let waits = "; the next starts when the one that is leaving has ended";
+    let reason = daemon.pool("f").pool.reason;
+    assert!(reason.ends_with(waits), "{reason}");
+    daemon.home.write("late", "");
+    assert_eq!(finish(job).code, 0);
+    daemon.ready("f", 2);
+}
+
 #[test]
 fn another_size_restarts_nothing() {
     let daemon = Daemon::start("f: {cmd: php worker.php, min: 2, max: 3}\n");

@@ -8,7 +8,8 @@ use gearpool::sys::process;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::support::{Daemon, finish, until};
+use crate::running::Running;
+use crate::support::{Daemon, Home, finish, pids, until};
 
 #[test]
 fn a_running_job_is_finished_and_no_other_begun() {
@@ -139,6 +140,63 @@ functions:
     // the folder and the port are free again
     let again = daemon.home.run(&["status"]);
     assert_eq!(again.code, 3, "{again:?}");
+}
+
+/// Who kills everything that is called gearpool kills the guardian too: what is then left is gone before the next daemon starts anything.
+#[test]
+fn what_a_daemon_and_its_guardian_leave_is_ended_by_the_next_one() {
+    let home = Home::new("f: {cmd: sh start.sh}\n");
+    let hides = "trap '' TERM HUP; echo $$ > hidden; while :; do sleep 1000; done";
+    home.write("hides.sh", hides);
+    home.write("start.sh", "(setsid sh hides.sh &); exec php worker.php");
+    let mut daemon = Daemon::start_in(home, &[]);
+    daemon.ready("f", 1);
+    let job = daemon.submit(&["-f", "f", "until never"]);
+    until("the job to run", || {
+        daemon.status().functions[0].running == 1
+    });
+    let hidden = || daemon.home.read("hidden").trim().parse::<u32>();
+    until("the hidden one", || hidden().is_ok());
+    let hidden = hidden().unwrap();
+    // in the midst of its end
+    daemon.signal(Signal::SIGTERM);
+    until("the daemon to shut down", || {
+        daemon.status().server.shutting_down
+    });
+    let guardian = guardian(&daemon).unwrap();
+    kill(Pid::from_raw(guardian.cast_signed()), Signal::SIGKILL).unwrap();
+    daemon.signal(Signal::SIGKILL);
+    assert_eq!(daemon.end().0, -9);
+    assert_eq!(finish(job).code, 1);
+    assert!(daemon.home.marked().contains(&hidden));
+
+    let serve = daemon.home.serve(&["-L", "127.0.0.1", "-p", "0"]);
+    let mut next = Running::start("gearpool serve", &serve, b"");
+    until("its worker", || {
+        next.output().contains("f/1: started, pid ")
+    });
+    assert!(!daemon.home.marked().contains(&hidden));
+    let log = next.output();
+    let (before, _) = log.split_once("f/1: started").unwrap();
+    let told = "killed what the last daemon of this state folder had left behind processes=";
+    assert!(before.contains(told), "{log}");
+    daemon.home.run(&["stop", "f"]);
+    assert!(next.ended().is_none());
+}
+
+/// A copy of the state folder, for a trial beside it, ends nothing of a daemon that lives.
+#[test]
+fn a_daemon_that_lives_keeps_its_processes() {
+    let daemon = Daemon::start("f: {cmd: php worker.php}\n");
+    let before = pids(&daemon.ready("f", 1));
+    let trial = Home::new("f: {cmd: php worker.php}\n");
+    fs::create_dir(trial.path("state")).unwrap();
+    trial.write("state/instance", &daemon.home.read("state/instance"));
+    let trial = Daemon::start_in(trial, &[]);
+    trial.ready("f", 1);
+    assert!(!trial.log().contains("left behind"), "{}", trial.log());
+    assert_eq!(pids(&daemon.ready("f", 1)), before);
+    assert_eq!(daemon.result("f", "sleep 0").out, before[0].to_string());
 }
 
 /// The number in the handle of a background job.

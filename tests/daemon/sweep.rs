@@ -190,16 +190,24 @@ impl Drop for Control {
     }
 }
 
-#[test]
-fn in_a_control_group_nothing_hides() {
+/// A daemon whose processes have control groups, where that can be.
+fn in_a_control_group() -> Option<(Control, Daemon)> {
     let Some(control) = Control::new() else {
         eprintln!("no control group can be made here");
-        return;
+        return None;
     };
     let home = Home::new("f: {cmd: sh start.sh all, start_timeout: 60s}\n");
     home.write("start.sh", START);
     let folder = control.0.display().to_string();
-    let mut daemon = Daemon::start_in(home, &["--cgroup", &folder]);
+    let daemon = Daemon::start_in(home, &["--cgroup", &folder]);
+    Some((control, daemon))
+}
+
+#[test]
+fn in_a_control_group_nothing_hides() {
+    let Some((control, mut daemon)) = in_a_control_group() else {
+        return;
+    };
     let before = pids(&daemon.ready("f", 1));
     let left = ["stubborn", "hidden", "bare"].map(|file| number(&daemon.home, file));
     let groups = control.groups();
@@ -236,14 +244,9 @@ fn in_a_control_group_nothing_hides() {
 
 #[test]
 fn a_killed_daemon_leaves_nothing_in_its_control_groups() {
-    let Some(control) = Control::new() else {
-        eprintln!("no control group can be made here");
+    let Some((control, mut daemon)) = in_a_control_group() else {
         return;
     };
-    let home = Home::new("f: {cmd: sh start.sh all, start_timeout: 60s}\n");
-    home.write("start.sh", START);
-    let folder = control.0.display().to_string();
-    let mut daemon = Daemon::start_in(home, &["--cgroup", &folder]);
     daemon.ready("f", 1);
     let bare = number(&daemon.home, "bare");
     daemon.signal(Signal::SIGKILL);

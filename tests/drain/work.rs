@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::ops::Range;
 use std::path::Path;
 use std::process::Command;
 
@@ -38,6 +39,24 @@ pub(crate) fn prepare(folder: &Path) {
         .status()
         .unwrap();
     assert!(compiled.success(), "the worker in C: {compiled}");
+}
+
+/// The workloads of jobs, for the workers of each kind: a job's number, and how many milliseconds it takes. `below` draws a number that
+/// is less than its argument.
+pub(crate) fn draw(
+    jobs: Range<usize>,
+    mut below: impl FnMut(u64) -> u64,
+) -> BTreeMap<&'static str, Vec<String>> {
+    let mut queues = BTreeMap::<_, Vec<String>>::new();
+    for job in jobs {
+        let takes = 50 + below(451);
+        let kind = KINDS[below(KINDS.len() as u64) as usize];
+        queues
+            .entry(kind)
+            .or_default()
+            .push(format!("{job} {takes}"));
+    }
+    queues
 }
 
 /// How far each job came, and how often.

@@ -1,18 +1,17 @@
-//! What stands between the two machines, as `src/daemon/manager.rs` does it: notices become events, actions become calls. Who owns
-//! which connection is kept by the daemon's own [`Crew`].
+//! What stands between the two machines, as `src/daemon/manager.rs` does it. Who owns which connection, what of it either machine is
+//! told, and what a sample says is the daemon's own: [`Crew`] and [`demand`].
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use gearpool::config::Pool;
-use gearpool::jobs::{ConnId, Notice, Policy};
-use gearpool::pools::{
-    Action, Event, ExitStatus, PoolLoad, ProcId, ProcLoad, Slot, Stop, Supervisor,
-};
+use gearpool::jobs::{ConnId, JobServer, Notice, Policy};
+use gearpool::pools::{Action, Event, ExitStatus, ProcId, Slot, Stop, Supervisor};
 use gearpool::time::Time;
 
-use crate::crew::{Crew, MemberService, Registration};
+use crate::crew::{Crew, Member, MemberService, Registration};
+use crate::demand;
 use crate::process::Cause;
 use crate::world::{Happening, Owner, World, trace};
 
@@ -150,9 +149,13 @@ impl World {
         while let Some(event) = self.manager.events.pop_front() {
             // an event before this one may have given the process jobs again
             match event {
-                Event::Parked { proc } if !self.is_parked(proc) => continue,
+                Event::Parked { proc }
+                    if !self.asks(proc, |it, server, _| it.is_parked(server)) =>
+                {
+                    continue;
+                }
                 Event::Cancelled { proc } if !self.works_for_nobody(proc) => continue,
-                Event::Overdue { proc, .. } if !self.is_overdue(proc) => continue,
+                Event::Overdue { proc, .. } if !self.asks(proc, Member::is_overdue) => continue,
                 _ => {}
             }
             if let Event::Sampled(_) | Event::Tick = event {
@@ -218,26 +221,22 @@ impl World {
         match action {
             Action::Spawn { proc, slot, pool } => self.spawn_for_the_manager(proc, slot, pool),
             Action::Quiesce { proc } => {
+                self.interleave();
                 if let Some(member) = self.manager.crew.get_mut(proc) {
-                    member.service = MemberService::Quiesced;
-                    for conn in member.conns.clone() {
-                        self.interleave();
-                        self.server.quiesce(self.now, conn);
-                        self.manager.quiesced.insert(conn);
-                        self.deliver();
-                    }
-                    self.tell_if_parked(proc);
+                    member.quiesce(&mut self.server, self.now);
+                    self.manager.quiesced.extend(&member.conns);
+                    self.manager.events.push_back(Event::Parked { proc });
+                    self.deliver();
                 }
             }
             Action::Unquiesce { proc } => {
+                self.interleave();
                 if let Some(member) = self.manager.crew.get_mut(proc) {
-                    member.service = MemberService::Open;
-                    for conn in member.conns.clone() {
-                        self.interleave();
-                        self.server.unquiesce(self.now, conn);
-                        self.manager.quiesced.remove(&conn);
-                        self.deliver();
+                    member.unquiesce(&mut self.server, self.now);
+                    for conn in &member.conns {
+                        self.manager.quiesced.remove(conn);
                     }
+                    self.deliver();
                 }
             }
             Action::Disconnect { proc } => {
@@ -281,56 +280,19 @@ impl World {
     }
 
     fn heed(&mut self, notice: Notice, registered: &mut Vec<(ConnId, Box<[u8]>)>) {
-        match notice {
-            Notice::Registered { conn, function } => registered.push((conn, function)),
-            Notice::Worked(conn) => {
+        match &notice {
+            Notice::Registered { conn, function } => registered.push((*conn, function.clone())),
+            Notice::Worked(_) | Notice::Cancelled(_) | Notice::Overdue { .. } => {
                 self.adopt(std::mem::take(registered));
-                if let Some(proc) = self.manager.crew.owner(conn) {
-                    self.manager.events.push_back(Event::Worked { proc });
-                }
             }
-            Notice::Parked(conn) => {
-                if let Some(proc) = self.manager.crew.owner(conn) {
-                    self.tell_if_parked(proc);
-                }
-            }
-            Notice::Cancelled(conn) => {
-                self.adopt(std::mem::take(registered));
-                if let Some(proc) = self.manager.crew.owner(conn) {
-                    self.manager.events.push_back(Event::Cancelled { proc });
-                }
-            }
-            Notice::Overdue { conn, handle } => {
-                self.adopt(std::mem::take(registered));
-                if let Some(proc) = self.manager.crew.owner(conn) {
-                    let job = String::from_utf8_lossy(&handle).into_owned();
-                    self.manager.events.push_back(Event::Overdue { proc, job });
-                }
-            }
+            Notice::Closed(conn) => registered.retain(|(other, _)| other != conn),
             // told to the log and to those jobs
             Notice::Lost { .. } | Notice::Failed { .. } => {}
             // nobody ends the daemon by text here
-            Notice::ShutDown(_) => {}
-            Notice::Closed(conn) => {
-                registered.retain(|(other, _)| *other != conn);
-                if let Some(proc) = self.manager.crew.lose(conn) {
-                    self.tell_if_parked(proc);
-                }
-            }
+            Notice::Parked(_) | Notice::ShutDown(_) => {}
         }
-    }
-
-    fn tell_if_parked(&mut self, proc: ProcId) {
-        if self.is_parked(proc) {
-            self.manager.events.push_back(Event::Parked { proc });
-        }
-    }
-
-    fn is_parked(&self, proc: ProcId) -> bool {
-        self.manager.crew.get(proc).is_some_and(|member| {
-            let mut conns = member.conns.iter();
-            member.service != MemberService::Open && conns.all(|&conn| self.server.is_parked(conn))
-        })
+        let event = self.manager.crew.heed(&notice);
+        self.manager.events.extend(event);
     }
 
     /// What the file says of jobs, to the server.
@@ -359,31 +321,23 @@ impl World {
         }
     }
 
-    fn is_overdue(&mut self, proc: ProcId) -> bool {
-        let Some(member) = self.manager.crew.get(proc) else {
-            return false;
-        };
-        let (conns, is_open) = (member.conns.clone(), member.service == MemberService::Open);
-        let is_so = self.server.is_overdue(&conns);
-        for &conn in conns.iter().filter(|_| !is_so && is_open) {
-            self.server.unquiesce(self.now, conn);
-        }
+    fn asks(
+        &mut self,
+        proc: ProcId,
+        ask: impl FnOnce(&Member, &mut JobServer, Time) -> bool,
+    ) -> bool {
+        let member = self.manager.crew.get(proc);
+        let is_so = member.is_some_and(|it| ask(it, &mut self.server, self.now));
         self.deliver();
         is_so
     }
 
     /// Whether a process runs cancelled jobs only; then it is given no others.
     fn works_for_nobody(&mut self, proc: ProcId) -> bool {
-        let Some(member) = self.manager.crew.get(proc) else {
-            return false;
-        };
-        let conns = member.conns.clone();
-        let is_so = self.server.works_for_nobody(&conns);
-        for &conn in conns.iter().filter(|_| is_so) {
-            self.server.quiesce(self.now, conn);
-            self.manager.quiesced.insert(conn);
+        let is_so = self.asks(proc, Member::works_for_nobody);
+        if let (true, Some(member)) = (is_so, self.manager.crew.get(proc)) {
+            self.manager.quiesced.extend(&member.conns);
         }
-        self.deliver();
         is_so
     }
 
@@ -428,11 +382,7 @@ impl World {
             if service != MemberService::Open {
                 self.manager.quiesced.insert(conn);
             }
-            match service {
-                MemberService::Open => self.server.admit(self.now, conn),
-                MemberService::Quiesced => self.server.quiesce(self.now, conn),
-                MemberService::Refused => self.server.refuse(self.now, conn),
-            }
+            service.begin(&mut self.server, self.now, conn);
             self.deliver();
         }
         let Some(member) = self.manager.crew.get_mut(proc) else {
@@ -450,51 +400,17 @@ impl World {
         self.manager.sampled = now;
         self.manager.demand_is_told = false;
         let functions = self.server.function_loads(now);
-        let functions: HashMap<_, _> = functions
-            .iter()
-            .map(|load| (load.name.as_str(), load))
-            .collect();
-        let mut loads = Vec::new();
-        for pool in &self.file {
-            let mut load = PoolLoad {
-                pool: pool.name.clone(),
-                ..PoolLoad::default()
-            };
-            let its = pool.functions.iter();
-            for function in its.filter_map(|name| functions.get(name.as_str())) {
-                let queued = match function.paused {
-                    true => 0,
-                    false => function.queued.iter().sum::<u64>(),
-                };
-                load.queued += queued;
-                load.completed += function.completed;
-                load.busy_seconds += function.busy_seconds;
-                load.busy_squares += function.busy_squares;
-                load.arrived += function.completed + function.running + queued;
-                load.oldest_wait = load.oldest_wait.max(function.oldest_wait);
-            }
-            loads.push(load);
-        }
-        for (proc, member) in self.manager.crew.iter() {
+        let processes = self.manager.crew.iter().filter_map(|(proc, member)| {
             let conns = member.conns.iter();
-            let occupations: Vec<_> = conns
-                .filter_map(|&conn| self.server.occupation(conn))
-                .collect();
-            let idle_since = occupations.iter().map(|it| it.idle_since).max();
-            let load = loads.iter_mut().find(|it| it.pool == member.pool.name);
-            if let (Some(idle_since), Some(load)) = (idle_since, load) {
-                load.processes.push(ProcLoad {
-                    proc,
-                    busy_since: occupations.iter().filter_map(|it| it.busy_since).min(),
-                    idle_since,
-                    jobs_done: occupations.iter().map(|it| it.jobs_done).sum(),
-                });
-            }
-        }
+            let occupations = conns.filter_map(|&conn| self.server.occupation(conn));
+            let load = demand::load_of(proc, occupations)?;
+            Some((member.pool.name.as_str(), load))
+        });
+        let weight = |pool: &Pool| self.manager.supervisor.weight(&pool.name);
+        let loads = demand::loads(&self.file, &functions, processes, weight);
         let waits = loads.iter().any(|load| load.queued > 0);
         let pause = if waits { SAMPLE_BUSY } else { SAMPLE_IDLE };
         self.manager.sample_at = (!loads.is_empty()).then(|| now + pause);
-        loads.sort_by(|a, b| a.pool.cmp(&b.pool));
         self.manager.events.push_back(Event::Sampled(loads));
     }
 }

@@ -2,14 +2,16 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
+
+use super::running::{self, poll};
 
 /// Longer than anything here takes on a busy machine; reached only when something hangs.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
@@ -41,7 +43,7 @@ fn server_command(port: u16, state: &Path) -> Command {
 /// A running server; its end is the end of the value.
 pub(crate) struct Server {
     pub(crate) port: u16,
-    child: Child,
+    _running: running::Running,
     /// Its folder, which goes with it: the default one would stay.
     _state: TempDir,
 }
@@ -53,18 +55,17 @@ impl Server {
 
     pub(crate) fn start_on(port: u16) -> Server {
         let state = tempfile::tempdir().unwrap();
-        let mut command = server_command(port, state.path());
-        command.stdin(Stdio::null()).stdout(Stdio::null());
-        let child = command.spawn().unwrap();
-        let server = Server {
-            port,
-            child,
-            _state: state,
-        };
+        let command = server_command(port, state.path());
+        let mut running = running::Running::start("the server", &command, b"");
         until("the server listens", || {
+            assert!(running.ended().is_none(), "the server ended at once");
             TcpStream::connect(("127.0.0.1", port)).is_ok()
         });
-        server
+        Server {
+            port,
+            _running: running,
+            _state: state,
+        }
     }
 
     /// The answer to a line of admin text that is one line.
@@ -107,13 +108,6 @@ impl Server {
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 /// `gearpool`, with nothing of the test's own environment that it listens to.
 pub(crate) fn gearpool() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gearpool"));
@@ -131,13 +125,8 @@ pub(crate) fn gearpool() -> Command {
 }
 
 /// Waits for a condition.
-#[track_caller]
 pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !condition() {
-        assert!(start.elapsed() < DEADLINE, "in vain: {what}");
-        thread::sleep(Duration::from_millis(10));
-    }
+    poll(what, DEADLINE, || condition().then_some(()));
 }
 
 /// What a command left behind.
@@ -155,81 +144,36 @@ impl Ended {
     }
 }
 
-/// A command on its way, whose output is being read. It is killed when the value ends.
-pub(crate) struct Running {
-    child: Child,
-    readers: Option<[thread::JoinHandle<Vec<u8>>; 2]>,
-}
+/// A command on its way. It is killed when the value ends.
+pub(crate) struct Running(running::Running);
 
 /// Starts a command with this standard input.
 pub(crate) fn start(command: &mut Command, input: &[u8]) -> Running {
-    let mut child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    let input = input.to_vec();
-    thread::spawn(move || {
-        let _ = stdin.write_all(&input);
-    });
-    let out = reader(child.stdout.take().unwrap());
-    let err = reader(child.stderr.take().unwrap());
-    Running {
-        child,
-        readers: Some([out, err]),
-    }
-}
-
-fn reader(mut pipe: impl Read + Send + 'static) -> thread::JoinHandle<Vec<u8>> {
-    thread::spawn(move || {
-        let mut bytes = Vec::new();
-        pipe.read_to_end(&mut bytes).unwrap();
-        bytes
-    })
+    let name = command.get_program().to_string_lossy().into_owned();
+    Running(running::Running::start(&name, command, input))
 }
 
 impl Running {
     pub(crate) fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
+        kill(Pid::from_raw(self.pid().cast_signed()), signal).unwrap();
     }
 
     pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
+        self.0.child.id()
     }
 
     /// Waits for its end.
     #[track_caller]
-    pub(crate) fn end(mut self) -> Ended {
-        use std::os::unix::process::ExitStatusExt;
-        let start = Instant::now();
-        let status = loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                break status;
-            }
-            assert!(start.elapsed() < DEADLINE, "the command does not end");
-            thread::sleep(Duration::from_millis(5));
-        };
-        let [out, err] = self
-            .readers
-            .take()
-            .unwrap()
-            .map(|reader| reader.join().unwrap());
+    pub(crate) fn end(self) -> Ended {
+        let finished = self.0.finish(DEADLINE).unwrap();
+        let status = finished.status;
         Ended {
             code: status
                 .code()
                 .unwrap_or_else(|| -status.signal().unwrap_or_default()),
-            out,
-            err: String::from_utf8(err).unwrap(),
+            out: finished.out,
+            err: String::from_utf8(finished.err).unwrap(),
         }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

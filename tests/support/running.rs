@@ -28,7 +28,7 @@ pub(crate) fn poll<T>(what: &str, limit: Duration, mut probe: impl FnMut() -> Op
 /// A process that was started.
 pub(crate) struct Running {
     name: String,
-    child: Child,
+    pub(crate) child: Child,
     out: File,
     err: File,
 }

@@ -1,4 +1,4 @@
-//! One slot's log file: line ends, rotation, its index, and what happens when it cannot be written.
+//! One slot's log file: line ends, when it is rotated, its index, and what happens when it cannot be written.
 
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
 use std::io::{self, Write};
@@ -13,8 +13,9 @@ use serde::{Deserialize, Serialize};
 use super::gzip::Gzip;
 use super::health::Health;
 use super::index::{Index, IndexState, What};
-use super::names;
+use super::{names, older};
 use crate::config::Log;
+use crate::sys::pipe;
 use crate::sys::siphon::Siphon;
 
 /// Where a stream is written.
@@ -61,7 +62,7 @@ struct Open {
 }
 
 /// What is known of a file besides what is in it, for another program to go on.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct FileState {
     /// The one that was open.
     id: Option<(u64, u64)>,
@@ -71,6 +72,15 @@ pub(super) struct FileState {
 }
 
 impl SlotFile {
+    /// Opens the file, or creates it, to go on at its end. A line that the process before left unfinished is ended first.
+    pub(super) fn open(place: Place, config: Log, shared: Shared) -> SlotFile {
+        let mut file = SlotFile::resume(place, config, shared, FileState::default());
+        if !file.at_line_start {
+            file.put(b"\n");
+        }
+        file
+    }
+
     /// Goes on where another program stopped, in the middle of a line perhaps.
     pub(super) fn resume(place: Place, config: Log, shared: Shared, state: FileState) -> SlotFile {
         let FileState {
@@ -80,13 +90,14 @@ impl SlotFile {
             index,
         } = state;
         if config.compress {
+            // Those that were not done with when the daemon ended, or were not to be compressed then.
             shared.gzip.compress(&place.path);
         }
         if trouble {
             shared.health.fails_still();
         }
         let mut file = SlotFile {
-            index: Index::resumed(names::index(&place.path), index),
+            index: Index::new(names::index(&place.path), index),
             place,
             config,
             shared,
@@ -134,32 +145,6 @@ impl SlotFile {
         &self.config
     }
 
-    /// Opens the file, or creates it, to go on at its end. A line that the process before left unfinished is ended first.
-    pub(super) fn open(place: Place, config: Log, shared: Shared) -> SlotFile {
-        if config.compress {
-            // Those that were not done with when the daemon ended, or were not to be compressed then.
-            shared.gzip.compress(&place.path);
-        }
-        let mut file = SlotFile {
-            index: Index::new(names::index(&place.path)),
-            place,
-            config,
-            shared,
-            file: None,
-            size: 0,
-            at_line_start: true,
-            trouble: false,
-            stuck: false,
-        };
-        if let Err(error) = file.reopen(None) {
-            file.fail(&error, 0);
-        }
-        if !file.at_line_start {
-            file.put(b"\n");
-        }
-        file
-    }
-
     /// Whether the file is still where it was: one that was moved away or removed, by hand or by logrotate, is begun again, and so is
     /// its folder.
     pub(super) fn look(&mut self) {
@@ -179,7 +164,14 @@ impl SlotFile {
                 }
             }
             Ok(_) => self.close(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => self.close(),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) =>
+            {
+                self.close();
+            }
             // What is open can still be written, as far as anybody knows.
             Err(_) => {}
         }
@@ -340,19 +332,19 @@ impl SlotFile {
             // Where an earlier configuration had it written.
             fs::remove_file(path)?;
         }
-        let file = OpenOptions::new()
-            .read(true)
-            .append(true)
-            .create(true)
-            .mode(0o640)
-            .open(path)
-            .or_else(|error| match fs::metadata(path) {
-                // Standard output may be open for writing alone.
-                Ok(there) if !there.is_file() => OpenOptions::new().append(true).open(path),
-                _ => Err(error),
-            })?;
+        let is_device = Log::is_device(path) || fs::metadata(path).is_ok_and(|it| !it.is_file());
+        let file = match is_device {
+            true => pipe::open_device(path)?,
+            false => OpenOptions::new()
+                .read(true)
+                .append(true)
+                .create(true)
+                .mode(0o640)
+                .open(path)?,
+        };
         let metadata = file.metadata()?;
-        let is_file = metadata.is_file();
+        // the daemon's own standard output may lead to a file, whose name it is not to change
+        let is_file = metadata.is_file() && !is_device;
         self.size = if is_file { metadata.len() } else { 0 };
         self.at_line_start = match self.size.checked_sub(1) {
             Some(last) => {
@@ -378,36 +370,16 @@ impl SlotFile {
         Ok(())
     }
 
-    /// `1.log` → `1.log.1` → … → `1.log.<keep>`, each with its index, and a new `1.log`.
+    /// Begins a new file, and makes the old one the first of the older ones.
     fn rotate(&mut self) -> io::Result<()> {
         self.index.close();
-        let (log, keep) = (&self.place.path, self.config.keep);
+        let (log, gzip) = (&self.place.path, &self.shared.gzip);
         {
-            let _names = self.shared.gzip.names();
-            if keep == 0 {
-                fs::remove_file(log)?;
-                // The next one empties it in any case.
-                let _ = fs::remove_file(names::index(log));
-            } else {
-                // Only up to the first gap: when a rename fails half way, trying again must not push the oldest out once more.
-                let mut end = 1;
-                while end < keep && is_there(log, end) {
-                    end += 1;
-                }
-                for age in (1..end).rev() {
-                    shift(log, age)?;
-                }
-                remove(log, 1);
-                shift(log, 0)?;
-            }
-            // Those that an earlier configuration kept.
-            let mut age = keep + 1;
-            while remove(log, age) {
-                age += 1;
-            }
+            let _names = gzip.names();
+            older::push(log, self.config.keep)?;
         }
-        if keep > 0 && self.config.compress {
-            self.shared.gzip.compress(log);
+        if self.config.keep > 0 && self.config.compress {
+            gzip.compress(log);
         }
         self.file = None;
         self.reopen(None)
@@ -451,36 +423,6 @@ fn lead(link: &Path, path: Option<&PathBuf>) -> io::Result<()> {
     }
 }
 
-fn is_there(log: &Path, age: u32) -> bool {
-    let file = names::older(log, age);
-    file.exists() || names::compressed(&file).exists()
-}
-
-/// Makes a file one rotation older, in place of what is there.
-fn shift(log: &Path, age: u32) -> io::Result<()> {
-    let (from, to) = (names::older(log, age), names::older(log, age + 1));
-    if age > 0 {
-        remove(log, age + 1);
-    }
-    if from.exists() {
-        fs::rename(&from, &to)?;
-    } else {
-        fs::rename(names::compressed(&from), names::compressed(&to))?;
-    }
-    // There need not be one.
-    let _ = fs::rename(names::index(&from), names::index(&to));
-    Ok(())
-}
-
-/// Removes a file with its index. Returns whether there was one.
-fn remove(log: &Path, age: u32) -> bool {
-    let file = names::older(log, age);
-    let plain = fs::remove_file(&file).is_ok();
-    let compressed = fs::remove_file(names::compressed(&file)).is_ok();
-    let _ = fs::remove_file(names::index(&file));
-    plain || compressed
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -498,6 +440,15 @@ mod tests {
         SlotFile::open(Place { path, link: None }, config, shared)
     }
 
+    /// Rotated past so many bytes, with so many older files.
+    fn small(max_size: u64, keep: u32) -> Log {
+        Log {
+            max_size,
+            keep,
+            ..Log::default()
+        }
+    }
+
     fn text(folder: &Path, name: &str) -> String {
         fs::read_to_string(folder.join("pool").join(name)).unwrap()
     }
@@ -505,12 +456,7 @@ mod tests {
     #[test]
     fn rotates_between_lines() {
         let folder = tempfile::tempdir().unwrap();
-        let config = Log {
-            max_size: 10,
-            keep: 2,
-            ..Log::default()
-        };
-        let mut file = open(folder.path(), config);
+        let mut file = open(folder.path(), small(10, 2));
         // A chunk that holds many files, a line in several chunks, a line longer than a file.
         for chunk in [
             "one\ntwo\nthree\nfour\n",
@@ -530,20 +476,15 @@ mod tests {
     #[test]
     fn keeping_fewer_removes_the_others() {
         let folder = tempfile::tempdir().unwrap();
-        let config = |keep| Log {
-            max_size: 4,
-            keep,
-            ..Log::default()
-        };
-        let mut file = open(folder.path(), config(5));
+        let mut file = open(folder.path(), small(4, 5));
         file.append(b"1\n\n2\n\n3\n\n4\n\n5\n\n6\n\n7\n\n");
         assert!(folder.path().join("pool/1.log.5").exists());
-        let mut file = open(folder.path(), config(1));
+        let mut file = open(folder.path(), small(4, 1));
         file.append(b"8\n\n");
         assert_eq!(text(folder.path(), "1.log"), "8\n\n");
         assert_eq!(text(folder.path(), "1.log.1"), "7\n\n");
         assert!(!folder.path().join("pool/1.log.2").exists());
-        let mut file = open(folder.path(), config(0));
+        let mut file = open(folder.path(), small(4, 0));
         file.append(b"9\n\n");
         assert_eq!(text(folder.path(), "1.log"), "9\n\n");
         assert!(!folder.path().join("pool/1.log.1").exists());
@@ -583,16 +524,31 @@ mod tests {
     }
 
     #[test]
-    fn a_rotation_that_fails_loses_nothing() {
-        let folder = tempfile::tempdir().unwrap();
+    fn what_is_under_dev_is_written_and_nothing_else() {
+        let path = PathBuf::from(format!("/dev/shm/gearpool-test-{}.log", std::process::id()));
         let config = Log {
             max_size: 4,
-            keep: 1,
             ..Log::default()
         };
+        let mut file = open_at(path.clone(), config);
+        file.note(SystemTime::now(), What::Start { pid: 1 });
+        file.append(b"one\ntwo\n");
+        file.append(b"three\n");
+        let written = fs::read_to_string(&path).unwrap();
+        let others = [names::older(&path, 1), names::index(&path)].map(|it| it.exists());
+        fs::remove_file(&path).unwrap();
+        assert_eq!(
+            (written.as_str(), others),
+            ("one\ntwo\nthree\n", [false; 2])
+        );
+    }
+
+    #[test]
+    fn a_rotation_that_fails_loses_nothing() {
+        let folder = tempfile::tempdir().unwrap();
         // A folder cannot be replaced by a file.
         fs::create_dir_all(folder.path().join("pool/1.log.1/full")).unwrap();
-        let mut file = open(folder.path(), config);
+        let mut file = open(folder.path(), small(4, 1));
         for chunk in ["one\n", "two\n", "three\n"] {
             file.append(chunk.as_bytes());
         }
@@ -623,17 +579,20 @@ mod tests {
         fs::write(&path, "").unwrap();
         write("four\n");
         assert_eq!(text(folder.path(), "1.log"), "four\n");
+        // a file where its folder was: there is nowhere to write to, which is counted
+        fs::remove_dir_all(folder.path().join("pool")).unwrap();
+        fs::write(folder.path().join("pool"), "").unwrap();
+        write("five\n");
+        fs::remove_file(folder.path().join("pool")).unwrap();
+        write("six\n");
+        assert_eq!(text(folder.path(), "1.log"), "six\n");
+        assert_eq!(file.shared.health.dropped(), 5);
     }
 
     #[test]
     fn the_index_is_rotated_with_the_log() {
         let folder = tempfile::tempdir().unwrap();
-        let config = Log {
-            max_size: 4,
-            keep: 2,
-            ..Log::default()
-        };
-        let mut file = open(folder.path(), config);
+        let mut file = open(folder.path(), small(4, 2));
         let now = SystemTime::now();
         file.note(now, What::Start { pid: 1 });
         for number in 0..4 {
@@ -663,10 +622,8 @@ mod tests {
         use std::io::Read as _;
         let folder = tempfile::tempdir().unwrap();
         let config = Log {
-            max_size: 4,
-            keep: 3,
             compress: true,
-            ..Log::default()
+            ..small(4, 3)
         };
         let mut file = open(folder.path(), config);
         let older = |age: u32| folder.path().join(format!("pool/1.log.{age}.gz"));

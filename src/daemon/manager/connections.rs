@@ -4,57 +4,34 @@ use super::*;
 
 impl Manager {
     pub(super) fn notice(&mut self, notice: Notice, registered: &mut Vec<(ConnId, Box<[u8]>)>) {
-        match notice {
+        match &notice {
             Notice::Registered { conn, function } => {
-                if let Some(peer) = self.parts.hub.peer(conn) {
-                    tracing::debug!(peer = %peer.address, function = %String::from_utf8_lossy(&function), "a worker registered");
+                if let Some(peer) = self.parts.hub.peer(*conn) {
+                    tracing::debug!(peer = %peer.address, function = %String::from_utf8_lossy(function), "a worker registered");
                 }
-                registered.push((conn, function));
+                registered.push((*conn, function.clone()));
             }
-            Notice::Worked(conn) => {
-                // a connection may register and end a job before it has been looked at
+            // a connection may register, take a job and end it before it has been looked at
+            Notice::Worked(_) | Notice::Cancelled(_) | Notice::Overdue { .. } => {
                 self.adopt(std::mem::take(registered));
-                if let Some(proc) = self.crew.owner(conn) {
-                    self.events.push_back(Event::Worked { proc });
-                }
             }
-            Notice::Parked(conn) => {
-                if let Some(proc) = self.crew.owner(conn) {
-                    self.events.push_back(Event::Parked { proc });
-                }
-            }
-            Notice::Cancelled(conn) => {
-                // a connection may register and take a job before it has been looked at
-                self.adopt(std::mem::take(registered));
-                if let Some(proc) = self.crew.owner(conn) {
-                    self.events.push_back(Event::Cancelled { proc });
-                }
-            }
+            Notice::Parked(_) => {}
             Notice::ShutDown(Ending::Now) => self.shut_down(Stop::Gracefully),
             Notice::ShutDown(Ending::Graceful) => self.shut_down(Stop::WhenIdle),
-            Notice::Overdue { conn, handle } => {
-                self.adopt(std::mem::take(registered));
-                if let Some(proc) = self.crew.owner(conn) {
-                    let job = String::from_utf8_lossy(&handle).into_owned();
-                    self.events.push_back(Event::Overdue { proc, job });
-                }
-            }
             Notice::Lost {
                 conn,
                 handle,
                 attempts,
                 of,
                 is_set_aside,
-            } => self.lost(conn, &handle, (attempts, of), is_set_aside),
-            Notice::Failed { conn, handle } => self.failed(conn, &handle),
+            } => self.lost(*conn, handle, (*attempts, *of), *is_set_aside),
+            Notice::Failed { conn, handle } => self.failed(*conn, handle),
             Notice::Closed(conn) => {
-                self.losses.closed(conn);
-                registered.retain(|(other, _)| *other != conn);
-                if let Some(proc) = self.crew.lose(conn) {
-                    self.events.push_back(Event::Parked { proc });
-                }
+                self.losses.closed(*conn);
+                registered.retain(|(other, _)| other != conn);
             }
         }
+        self.events.extend(self.crew.heed(&notice));
     }
 
     /// Finds the processes of connections that have registered functions.
@@ -113,15 +90,9 @@ impl Manager {
                     server.limit(conn, limit);
                 });
             }
-            match service {
-                MemberService::Open => self.parts.hub.with(|server, now| server.admit(now, conn)),
-                MemberService::Quiesced => {
-                    self.parts.hub.with(|server, now| server.quiesce(now, conn))
-                }
-                MemberService::Refused => {
-                    self.parts.hub.with(|server, now| server.refuse(now, conn))
-                }
-            }
+            self.parts
+                .hub
+                .with(|server, now| service.begin(server, now, conn));
         }
         let Some(member) = self.crew.get_mut(proc) else {
             return;

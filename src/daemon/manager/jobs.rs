@@ -4,7 +4,6 @@
 use serde::{Deserialize, Serialize};
 
 use super::super::control::Which;
-use super::super::crew::Member;
 use super::super::pace::said;
 use super::*;
 use crate::jobs::Policy;
@@ -81,21 +80,6 @@ impl Manager {
         let was = &self.crew.get(proc)?.pool;
         let is = self.pools().iter().find(|pool| pool.name == was.name);
         is.unwrap_or(was).timeout
-    }
-
-    /// Whether a process has a job past its limit. If it has ended that one after all, it is given others again.
-    pub(super) fn is_overdue(&self, proc: ProcId) -> bool {
-        self.crew.get(proc).is_some_and(|member| {
-            self.parts.hub.with(|server, now| {
-                let is_so = server.is_overdue(&member.conns);
-                if !is_so && member.service == MemberService::Open {
-                    for &conn in &member.conns {
-                        server.unquiesce(now, conn);
-                    }
-                }
-                is_so
-            })
-        })
     }
 
     /// A job was lost with its worker.

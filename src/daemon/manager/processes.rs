@@ -132,36 +132,6 @@ impl Manager {
             last_lines,
         });
     }
-
-    /// Whether a process runs cancelled jobs and no others, so that stopping it cuts nothing that anybody wants. If so it is given no
-    /// more under the same lock: a worker may be about to end such a job, and to ask for another.
-    pub(super) fn works_for_nobody(&self, proc: ProcId) -> bool {
-        let member = self.crew.get(proc);
-        // what a process that was only guessed does may be on connections that are not known
-        let known = member.filter(|member| member.registration != Registration::Guessed);
-        known.is_some_and(|member| {
-            self.parts.hub.with(|server, now| {
-                let is_so = server.works_for_nobody(&member.conns);
-                for &conn in member.conns.iter().filter(|_| is_so) {
-                    server.quiesce(now, conn);
-                }
-                is_so
-            })
-        })
-    }
-
-    /// Whether a quiesced process has nothing left to do: all of its connections are parked now, or it never had any and has not
-    /// registered, so that nothing can have been given to it. Asked of the job server itself, since a notice may be old news.
-    pub(super) fn is_parked(&self, proc: ProcId) -> bool {
-        self.crew.get(proc).is_some_and(|member| {
-            member.service != MemberService::Open
-                && member.registration != Registration::Guessed
-                && self
-                    .parts
-                    .hub
-                    .with(|server, _| member.conns.iter().all(|&conn| server.is_parked(conn)))
-        })
-    }
 }
 
 pub(super) fn status_of(status: &std::process::ExitStatus) -> ExitStatus {

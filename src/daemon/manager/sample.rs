@@ -3,7 +3,6 @@
 use jiff::ZonedDateTime;
 
 use super::*;
-use crate::jobs::load::Occupation;
 
 impl Manager {
     pub(super) fn sample_soon(&mut self) {
@@ -35,30 +34,20 @@ impl Manager {
         self.sampled = now;
         self.parts.hub.hear_demand();
         let pools = self.pools();
-        let mut occupied = Vec::with_capacity(self.crew.len());
+        let mut processes = Vec::with_capacity(self.crew.len());
         let functions = self.parts.hub.with(|server, now| {
             for (proc, member) in self.crew.iter() {
                 let conns = member.conns.iter();
                 let occupations = conns.filter_map(|&conn| server.occupation(conn));
-                if let Some(load) = load_of(proc, occupations) {
-                    occupied.push((member, load));
-                }
+                let load = demand::load_of(proc, occupations);
+                processes.extend(load.map(|load| (member.pool.name.as_str(), load)));
             }
             let names = pools.iter().flat_map(|pool| &pool.functions);
             server.function_loads_of(now, names.map(String::as_str))
         });
-        let mut loads = demand::loads(pools, &functions, |pool| self.supervisor.weight(&pool.name));
-        let places: HashMap<_, _> = (0..)
-            .zip(pools)
-            .map(|(place, pool)| (pool.name.as_str(), place))
-            .collect();
-        for (member, load) in occupied {
-            if let Some(&place) = places.get(member.pool.name.as_str())
-                && let Some(of_pool) = loads.get_mut::<usize>(place)
-            {
-                of_pool.processes.push(load);
-            }
-        }
+        let mut loads = demand::loads(pools, &functions, processes, |pool| {
+            self.supervisor.weight(&pool.name)
+        });
         self.look_at_the_clock();
         self.gauge(now, &mut loads);
         self.weigh(now);
@@ -68,25 +57,4 @@ impl Manager {
             (!loads.is_empty()).then(|| now + if waits { SAMPLE_BUSY } else { SAMPLE_IDLE });
         self.events.push_back(Event::Sampled(loads));
     }
-}
-
-/// What the connections of a process do together. `None` when it has none.
-fn load_of(proc: ProcId, occupations: impl Iterator<Item = Occupation>) -> Option<ProcLoad> {
-    occupations.fold(None, |load: Option<ProcLoad>, it| {
-        let load = load.map_or(
-            ProcLoad {
-                proc,
-                busy_since: it.busy_since,
-                idle_since: it.idle_since,
-                jobs_done: it.jobs_done,
-            },
-            |load| ProcLoad {
-                proc,
-                busy_since: [load.busy_since, it.busy_since].into_iter().flatten().min(),
-                idle_since: load.idle_since.max(it.idle_since),
-                jobs_done: load.jobs_done + it.jobs_done,
-            },
-        );
-        Some(load)
-    })
 }

@@ -4,6 +4,7 @@
 //! has ended, or below them, and one look at the list of these says that nothing is left, which is nearly always so.
 
 use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
 
 use super::processes::exit_of;
 use super::*;
@@ -17,6 +18,10 @@ const GRACE: Duration = Duration::from_secs(1);
 
 /// How long it is tried with KILL: a process that is stuck in the kernel takes no signal.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long the logs may take for the last of a process's output: a disk that is stuck is to hold up neither the next process nor the
+/// daemon's end.
+const WRITTEN_WITHIN: Duration = Duration::from_secs(2);
 
 /// How often is looked while something is left. The end of one that has come to us is told besides.
 const LOOK: Duration = Duration::from_millis(20);
@@ -51,8 +56,22 @@ impl Manager {
         self.sweeps.insert(proc, sweep);
     }
 
+    /// Some child has ended. It is one of a pool nearly always, whose end is told in this moment too and has all of them looked at; to
+    /// list them for this besides would take a tenth of the time that a process's end and the next one's start take together.
+    pub(super) fn child_ended(&mut self) {
+        if orphans::have_ended() {
+            let now = self.parts.hub.now();
+            let at = match self.sweeps.is_empty() {
+                true => now + LOOK,
+                false => now,
+            };
+            self.reap_at = Some(self.reap_at.map_or(at, |known| known.min(at)));
+        }
+    }
+
     /// Reaps what has come to us and has ended, and looks after what ended processes have left.
     pub(super) fn sweep(&mut self) {
+        self.reap_at = None;
         let orphans = self.reap();
         let now = self.parts.hub.now();
         for (proc, sweep) in std::mem::take(&mut self.sweeps) {
@@ -136,8 +155,17 @@ impl Manager {
             group.remove();
         }
         let happenings = self.parts.happenings.clone();
+        let member = self.crew.get(proc);
+        let name = member.map(|it| format!("{}/{}", it.pool.name, it.slot.0));
         tokio::spawn(async move {
-            let last_lines = sweep.capture.ended(exit_of(status)).await;
+            let ended = sweep.capture.ended(exit_of(status));
+            let last_lines = timeout(WRITTEN_WITHIN, ended).await.unwrap_or_else(|_| {
+                tracing::warn!(
+                    "{}: the last of its output is not written yet, which is not waited for: the disk of the logs, or who reads them, is stuck",
+                    name.unwrap_or_default()
+                );
+                Vec::new()
+            });
             // the manager ends last
             let _ = happenings.send(Happening::Exited {
                 proc,
@@ -190,11 +218,17 @@ impl Manager {
             .collect()
     }
 
-    /// Reaps the orphans that have ended, and returns the others.
+    /// Reaps the orphans that have ended, and returns the others. One that has ended since the list was read may have left us a child
+    /// that is not in it, so the list is right only when nobody had to be reaped.
     fn reap(&self) -> Vec<Process> {
-        let mut orphans = self.orphans();
-        orphans.retain(|orphan| !(orphan.ended && orphans::reap(orphan.pid)));
-        orphans
+        loop {
+            let mut orphans = self.orphans();
+            let before = orphans.len();
+            orphans.retain(|orphan| !(orphan.ended && orphans::reap(orphan.pid)));
+            if orphans.len() == before {
+                return orphans;
+            }
+        }
     }
 
     /// Kills what is left when all processes have ended: what ran under another name than its process's all the time.

@@ -30,6 +30,11 @@ impl Crew {
         self.tell(Level::Error, None, text, turn.out);
     }
 
+    /// Whether nothing of it is left but a process that ended badly and is, by `restart`, not started again.
+    pub(super) fn is_lost(&self) -> bool {
+        self.lost && self.counts.serving == 0
+    }
+
     /// Has the daemon end when the pool has `exit_on_failure` and does not work: its processes keep dying and none is there that
     /// has registered, one has ended badly and is by `restart` not started again, or its check has failed before there was any.
     pub(super) fn give_up(&mut self, turn: &mut Turn<'_>) {

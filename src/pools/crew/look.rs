@@ -11,7 +11,7 @@ use crate::time::Time;
 impl Crew {
     pub(in crate::pools) fn view(&self, daemon: Daemon, now: Time) -> PoolView {
         let gone_because = self.gone_because(daemon);
-        let failing = self.restarts.is_failing();
+        let failing = self.restarts.is_failing() || self.is_lost();
         let (min, max) = self.wanted_bounds();
         PoolView {
             name: self.pool.name.clone(),
@@ -52,6 +52,7 @@ impl Crew {
         }
         let mut reason = match (self.waiting, self.by_hand.bounds) {
             _ if self.restarts.is_failing() => self.restarts.reason(now),
+            _ if self.wanted_bounds().1 > 0 && self.bounds().1 == 0 => return self.over(),
             _ if self.share.is_some_and(|share| share.n < self.want) => {
                 let Share { n, of } = self.share.unwrap_or(Share { n: 0, of: 0 });
                 format!("held at {n}: its share of max_processes {of}, raise it to start more")
@@ -70,12 +71,32 @@ impl Crew {
             reason.push_str(&format!("; {unrest}"));
         }
         if !self.done.is_empty() {
-            reason.push_str(&format!(
-                "; {} ended and not started again, see restart",
-                self.done.len()
-            ));
+            reason.push_str(&format!("; {}", self.over()));
+        }
+        let leaving = self.counts.live - self.counts.serving;
+        if leaving > 0 && self.waits_for_room() {
+            let which = match leaving {
+                1 => "the one that is leaving".to_owned(),
+                _ => format!("one of the {leaving} that are leaving"),
+            };
+            reason.push_str(&format!("; the next starts when {which} has ended"));
         }
         reason
+    }
+
+    /// "2 ended and are not started again (restart: never), the last one: exit 3"
+    fn over(&self) -> String {
+        let ended = match self.done.len() {
+            1 => "1 ended and is".to_owned(),
+            count => format!("{count} ended and are"),
+        };
+        let rule = self.pool.restart.name();
+        let mut text = format!("{ended} not started again (restart: {rule})");
+        // one that fails says it apart
+        if let (Some(last), false) = (&self.last_exit, self.is_lost()) {
+            text.push_str(&format!(", the last one: {last}"));
+        }
+        text
     }
 
     fn scale_view(&self, now: Time) -> ScaleView {
