@@ -152,7 +152,11 @@ impl Status {
     pub fn about(&self, function: &str) -> Option<Status> {
         let serves = |functions: &[String]| functions.iter().any(|name| name == function);
         let mut about = self.clone();
-        about.functions.retain(|load| load.name == function);
+        let named = self.pools.iter().filter(|pool| pool.pool.name == function);
+        let served: Vec<_> = named.flat_map(|pool| &pool.pool.functions).collect();
+        about
+            .functions
+            .retain(|load| load.name == function || served.contains(&&load.name));
         about
             .pools
             .retain(|pool| pool.pool.name == function || serves(&pool.pool.functions));

@@ -51,6 +51,8 @@ file=/var/run/supervisor.sock
 
 [supervisord]
 logfile=/var/log/supervisor/supervisord.log
+environment=SITE="one",ZONE="eu"
+umask=027
 
 [program:gearmand]
 command=/usr/sbin/gearmand -L 127.0.0.1
@@ -89,12 +91,18 @@ autorestart=false
 programs=fetchURL,mail
 
 [include]
-files=/etc/supervisor/conf.d/*.conf
+files=conf.d/*.conf %(here)s/none/*.conf
 "#;
 
 #[test]
 fn a_supervisord_file() {
-    let folder = folder_with(&[("app.conf", SUPERVISORD)]);
+    let folder = folder_with(&[
+        ("app.conf", SUPERVISORD),
+        (
+            "conf.d/more.conf",
+            "[program:more]\ncommand=php %(here)s/more.php\nenvironment=SITE=\"two\"\n",
+        ),
+    ]);
     insta::assert_snapshot!(shown(folder.path(), import(folder.path(), &["app.conf"])));
 }
 

@@ -1,6 +1,6 @@
 //! `gearpool scale`, `start`, `stop`, `restart`, `pause`, `resume` and `reload`: an order to the daemon, and its sentence back.
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use clap::Args;
 
 use super::Failure;
@@ -9,6 +9,7 @@ use super::pool_slot::PoolSlot;
 use super::terminal;
 use crate::http::{Bounds, Done, Order};
 use crate::pools::Slot;
+use crate::pools::view::PoolState;
 
 /// Hold a pool at a number of processes, or between two
 ///
@@ -36,8 +37,9 @@ pub struct ScaleArgs {
 /// From now on the pool has the size that its file says.
 #[derive(Debug, Args)]
 pub struct StartArgs {
-    /// The pool
-    pool: String,
+    /// The pool, or several
+    #[arg(required = true, value_name = "POOL")]
+    pools: Vec<String>,
 
     #[command(flatten)]
     common: Common,
@@ -48,8 +50,9 @@ pub struct StartArgs {
 /// Its jobs stay queued. "gearpool start POOL" undoes it; so does a restart of the daemon.
 #[derive(Debug, Args)]
 pub struct StopArgs {
-    /// The pool
-    pool: String,
+    /// The pool, or several
+    #[arg(required = true, value_name = "POOL")]
+    pools: Vec<String>,
 
     #[command(flatten)]
     common: Common,
@@ -63,11 +66,12 @@ pub struct StopArgs {
 #[command(after_help = "\
 Examples:
   gearpool restart fetchURL         all of its processes
-  gearpool restart fetchURL/3       the one in slot 3")]
+  gearpool restart fetchURL/3       the one in slot 3
+  gearpool restart                  all pools but those that are stopped")]
 pub struct RestartArgs {
-    /// The pool, or one slot of it
+    /// The pool, or one slot of it, or several; all pools if it is missing
     #[arg(value_name = "POOL[/SLOT]")]
-    which: PoolSlot,
+    which: Vec<PoolSlot>,
 
     #[command(flatten)]
     common: Common,
@@ -134,7 +138,8 @@ impl StartArgs {
     /// # Errors
     /// No daemon, or its refusal.
     pub(super) fn run(self) -> Result<u8, Failure> {
-        self.common.give(&Order::Start(self.pool))
+        let orders = self.pools.into_iter().map(Order::Start);
+        self.common.give_all(orders.collect())
     }
 }
 
@@ -144,7 +149,8 @@ impl StopArgs {
     /// # Errors
     /// No daemon, or its refusal.
     pub(super) fn run(self) -> Result<u8, Failure> {
-        self.common.give(&Order::Stop(self.pool))
+        let orders = self.pools.into_iter().map(Order::Stop);
+        self.common.give_all(orders.collect())
     }
 }
 
@@ -154,8 +160,13 @@ impl RestartArgs {
     /// # Errors
     /// No daemon, or its refusal.
     pub(super) fn run(self) -> Result<u8, Failure> {
-        let PoolSlot { pool, slot } = self.which;
-        self.common.give(&Order::Restart(pool, slot.map(Slot)))
+        let restart = |PoolSlot { pool, slot }| Order::Restart(pool, slot.map(Slot));
+        let which = match self.which.is_empty() {
+            true => self.common.running_pools()?,
+            false => self.which,
+        };
+        self.common
+            .give_all(which.into_iter().map(restart).collect())
     }
 }
 
@@ -194,9 +205,51 @@ impl Common {
         self.order(&order.path(), order.body())
     }
 
+    /// Gives several orders. One that is refused does not keep the others from being carried out.
+    fn give_all(&self, orders: Vec<Order>) -> Result<u8, Failure> {
+        let daemon = self.daemon.locate()?;
+        let (mut done, mut refused) = (Vec::new(), Vec::new());
+        for order in orders {
+            match block_on(daemon.post::<Done>(&order.path(), order.body())) {
+                Ok(Done { message }) => done.push(message),
+                Err(Failure::Failed(error)) => refused.push(format!("{error:#}")),
+                Err(other) => return Err(other),
+            }
+        }
+        if !done.is_empty() {
+            let message = done.join("\n");
+            self.print(Done { message })?;
+        }
+        match refused.is_empty() {
+            true => Ok(0),
+            false => Err(Failure::Failed(anyhow!(refused.join("\n")))),
+        }
+    }
+
+    /// The pools that the file has and nobody has stopped.
+    fn running_pools(&self) -> Result<Vec<PoolSlot>, Failure> {
+        let status = block_on(async { self.daemon.locate()?.status().await })?;
+        let pools = status.pools.into_iter().map(|pool| pool.pool);
+        let runs = |state| matches!(state, PoolState::Running | PoolState::Failing);
+        let running: Vec<_> = pools
+            .filter(|pool| runs(pool.state))
+            .map(|pool| PoolSlot {
+                pool: pool.name,
+                slot: None,
+            })
+            .collect();
+        match running.is_empty() {
+            true => Err(Failure::Failed(anyhow!("no pool is there that runs"))),
+            false => Ok(running),
+        }
+    }
+
     pub(super) fn order(&self, path: &str, body: Option<serde_json::Value>) -> Result<u8, Failure> {
         let daemon = self.daemon.locate()?;
-        let done: Done = block_on(daemon.post(path, body))?;
+        self.print(block_on(daemon.post(path, body))?)
+    }
+
+    fn print(&self, done: Done) -> Result<u8, Failure> {
         let text = if self.json {
             serde_json::to_string(&done).context("cannot write JSON")?
         } else {

@@ -145,7 +145,7 @@ pub(super) fn substitute(word: &str, env: Env<'_>) -> Result<String, Vec<String>
                 filled.push('$');
             }
             ('$', Some('{')) => match variable(&mut rest, env) {
-                Ok(value) => filled.push_str(&value),
+                Ok(Value::Set(value) | Value::Default(value)) => filled.push_str(&value),
                 Err(problem) => problems.push(problem),
             },
             _ => filled.push(character),
@@ -169,8 +169,16 @@ fn is_name(text: &str) -> bool {
         && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
+/// What a variable stands for.
+enum Value {
+    /// What is in the environment.
+    Set(String),
+    /// What the file says for when nothing is.
+    Default(String),
+}
+
 /// Reads `{NAME}` or `{NAME:-default}`, from its brace on.
-fn variable(rest: &mut Peekable<Chars<'_>>, env: Env<'_>) -> Result<String, String> {
+fn variable(rest: &mut Peekable<Chars<'_>>, env: Env<'_>) -> Result<Value, String> {
     rest.next();
     let mut inner = String::new();
     loop {
@@ -196,8 +204,8 @@ fn variable(rest: &mut Peekable<Chars<'_>>, env: Env<'_>) -> Result<String, Stri
         (Some(value), _) if value.contains('\0') => {
             Err(format!("has ${{{name}}}, whose value holds a NUL"))
         }
-        (Some(value), _) => Ok(value),
-        (None, Some(default)) => Ok(default.to_owned()),
+        (Some(value), _) => Ok(Value::Set(value)),
+        (None, Some(default)) => Ok(Value::Default(default.to_owned())),
         (None, None) => Err(format!(
             "needs ${{{name}}}, which is not in the environment: set it, or write ${{{name}:-default}}"
         )),
@@ -311,6 +319,36 @@ impl Splitter<'_> {
         }
     }
 
+    fn value(&mut self, value: &str, quoting: Quoting) {
+        for character in value.chars() {
+            if quoting == Quoting::Bare && character.is_ascii_whitespace() {
+                self.end_word();
+            } else {
+                self.push(character);
+            }
+        }
+    }
+
+    /// A default outside quotes, which may have its own: `${OPTIONS:-"two words"}`.
+    fn default(&mut self, text: &str) -> Result<(), Stop> {
+        let mut quote = None;
+        for character in text.chars() {
+            match (quote, character) {
+                (None, '\'' | '"') => {
+                    quote = Some(character);
+                    self.word.get_or_insert_default();
+                }
+                (Some(open), _) if open == character => quote = None,
+                (None, _) if character.is_ascii_whitespace() => self.end_word(),
+                _ => self.push(character),
+            }
+        }
+        match quote {
+            None => Ok(()),
+            Some(open) => self.stop(format!("has a {open} in a default that is never closed")),
+        }
+    }
+
     /// What follows a `$`. A value keeps its spaces in double quotes and is split at them outside, as in a shell.
     fn dollar(&mut self, quoting: Quoting) -> Result<(), Stop> {
         match self.rest.peek().copied() {
@@ -319,15 +357,9 @@ impl Splitter<'_> {
                 self.push('$');
             }
             Some('{') => match variable(&mut self.rest, self.env) {
-                Ok(value) => {
-                    for character in value.chars() {
-                        if quoting == Quoting::Bare && character.is_ascii_whitespace() {
-                            self.end_word();
-                        } else {
-                            self.push(character);
-                        }
-                    }
-                }
+                Ok(Value::Set(value)) => self.value(&value, quoting),
+                Ok(Value::Default(text)) if quoting == Quoting::Bare => self.default(&text)?,
+                Ok(Value::Default(text)) => self.value(&text, quoting),
                 Err(problem) => self.problems.push(problem),
             },
             Some('(') => return self.shell_only("\"$(\""),
@@ -389,6 +421,10 @@ mod tests {
             (
                 "a ${EMPTY:-d} ${NONE:-e f} \"${NONE:-}\"",
                 &["a", "d", "e", "f", ""],
+            ),
+            (
+                "a ${NONE:-\"b c\" 'd'e} ${NONE:-''} \"${NONE:-it's}\"",
+                &["a", "b c", "de", "", "it's"],
             ),
             ("a ${ODD}", &["a", "a|b", "'c'", "{slot}"]),
             (

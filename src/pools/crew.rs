@@ -227,7 +227,10 @@ impl Crew {
     // What an operator asked for.
 
     pub(super) fn scale(&mut self, min: u32, max: u32) {
-        self.by_hand.bounds = Some((min, max.max(min)));
+        self.by_hand = ByHand {
+            bounds: Some((min, max.max(min))),
+            stopped: false,
+        };
         self.start_afresh();
     }
 
@@ -350,7 +353,7 @@ impl Crew {
             member.advance(now, turn.out);
             if member.phase == Phase::Starting && member.registers_by() <= now {
                 member.drain(Why::NotRegistered, now, turn.out);
-                hung.push((member.slot, member.pool.start_timeout));
+                hung.push((member.slot, member.unregistered()));
             }
             if !member.proved && member.healthy(now) && member.leaving() != Some(Why::NotRegistered)
             {
@@ -364,12 +367,9 @@ impl Crew {
                 }
             }
         }
-        for (slot, timeout) in hung {
-            let text = format!(
-                "has not registered {} within {}: it is stopped",
-                self.pool.functions.join(" or "),
-                Seconds(timeout)
-            );
+        for (slot, how) in hung {
+            let functions = self.pool.functions.join(" or ");
+            let text = format!("has not registered {functions} {how}: it is stopped");
             self.tell(Level::Warning, Some(slot), text, turn.out);
         }
         for (slot, memory) in large {
@@ -533,6 +533,7 @@ impl Crew {
             pid: None,
             started_at: turn.now,
             registered_at: None,
+            other: None,
             ended_at: None,
             phase: Phase::Starting,
             stale: None,

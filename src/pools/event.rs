@@ -52,6 +52,8 @@ pub enum Event {
     /// The process has a job that has run past its limit. The shell checks that it still is so when it passes this on; the process is
     /// given no more jobs meanwhile.
     Overdue { proc: ProcId, job: String },
+    /// The process has registered this function, which is none of its pool's.
+    RegisteredOther { proc: ProcId, function: String },
     /// The process has ended its first job: it works, however short its life. Sent before `Exited` at the latest; the samples may
     /// come too late to say so of a worker that ends after each job.
     Worked { proc: ProcId },

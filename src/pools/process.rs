@@ -13,6 +13,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::event::{Action, ProcId, ProcLoad, Slot};
+use super::scale::Seconds;
 use super::view::{ProcessState, ProcessView};
 use crate::config::{Pool, Signal};
 use crate::time::Time;
@@ -115,6 +116,9 @@ pub(super) struct Process {
     pub(super) pid: Option<u32>,
     pub(super) started_at: Time,
     pub(super) registered_at: Option<Time>,
+    /// A function that it has registered and that is none of its pool's.
+    #[serde(default)]
+    pub(super) other: Option<String>,
     /// When it ended, if something that it has started has not.
     pub(super) ended_at: Option<Time>,
     pub(super) phase: Phase,
@@ -217,6 +221,17 @@ impl Process {
         let first = self.registered_at.is_none();
         self.registered_at.get_or_insert(now);
         first
+    }
+
+    /// How it has not registered: "within 10 s", and what it did instead.
+    pub(super) fn unregistered(&self) -> String {
+        let within = format!("within {}", Seconds(self.pool.start_timeout));
+        match &self.other {
+            Some(other) => {
+                format!("{within}, but {other}, which has to stand under \"functions\" then")
+            }
+            None => within,
+        }
     }
 
     /// What the job server knows of it now.
@@ -464,6 +479,7 @@ mod tests {
             pid: Some(1),
             started_at: Time::ZERO,
             registered_at: Some(Time::ZERO),
+            other: None,
             ended_at: None,
             phase: Phase::Running,
             stale: None,

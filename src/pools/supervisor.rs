@@ -132,6 +132,11 @@ impl Supervisor {
                     crew.registered(proc, now);
                 }
             }
+            Event::RegisteredOther { proc, function } => {
+                if let Some(crew) = at(crews, by_proc.get(&proc)) {
+                    crew.registered_other(proc, function);
+                }
+            }
             Event::Parked { proc } => {
                 if let Some(crew) = at(crews, by_proc.get(&proc)) {
                     crew.parked(proc, turn);

@@ -49,6 +49,44 @@ fn scale_stop_and_start() {
 }
 
 #[test]
+fn several_pools_in_one_order() {
+    let pool = |name: &str| format!("{name}: {{cmd: php worker.php}}\n");
+    let daemon = Daemon::start(&["a", "b", "c"].map(pool).concat());
+    let now = || ["a", "b", "c"].map(|name| pids(&daemon.ready(name, 1)));
+    let before = now();
+    let all = daemon.run(&["restart"]);
+    assert_eq!((all.code, all.out.lines().count()), (0, 3), "{all:?}");
+    until("all to be replaced", || {
+        now().iter().zip(&before).all(|(now, before)| now != before)
+    });
+    // one that is refused keeps none of the others
+    let stopped = daemon.run(&["stop", "a", "nobody", "b", "--json"]);
+    assert_eq!(stopped.code, 1);
+    assert!(
+        stopped.err.contains("there is no pool \"nobody\""),
+        "{stopped:?}"
+    );
+    assert!(stopped.out.contains("a: stopping") && stopped.out.contains("b: stopping"));
+    let empty = |name: &str| daemon.pool(name).members.is_empty();
+    until("both to have stopped", || empty("a") && empty("b"));
+    // what is stopped is not restarted, and says so
+    let refused = daemon.run(&["restart", "a"]);
+    assert_eq!(refused.code, 1);
+    assert!(
+        refused.err.contains("`gearpool start a` starts it"),
+        "{refused:?}"
+    );
+    let rest = daemon.run(&["restart"]);
+    assert_eq!((rest.code, rest.out.lines().count()), (0, 1), "{rest:?}");
+    // a size is a wish for processes
+    says(&daemon, &["scale", "a", "2"]);
+    daemon.ready("a", 2);
+    says(&daemon, &["start", "a", "b"]);
+    daemon.ready("a", 1);
+    daemon.ready("b", 1);
+}
+
+#[test]
 fn restart_replaces_each_process_when_its_job_is_done() {
     let daemon = Daemon::start("f: {cmd: php worker.php, min: 2, max: 2}\n");
     let before = pids(&daemon.ready("f", 2));

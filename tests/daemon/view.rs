@@ -202,3 +202,20 @@ fn a_pool_is_explained_in_sentences_and_in_json() {
         "gearpool: there is no pool \"fetchUrl\"; did you mean \"fetchURL\"?\n"
     );
 }
+
+#[test]
+fn a_pool_is_shown_with_its_functions_and_told_which_it_does_not_have() {
+    let daemon = Daemon::start(
+        "functions:
+  all: {cmd: php worker.php, functions: [one, two], env: {FUNCTION: two}}
+  wrong: {cmd: php worker.php, env: {FUNCTION: right}, start_timeout: 1s}
+",
+    );
+    daemon.ready("all", 1);
+    let shown = daemon.run(&["status", "all"]).out;
+    assert!(shown.contains("\ntwo "), "{shown}");
+    until("the other one to be said", || {
+        let last = daemon.pool("wrong").pool.last_exit.unwrap_or_default();
+        last == "did not register within 1 s, but right, which has to stand under \"functions\" then"
+    });
+}

@@ -1,7 +1,7 @@
 //! supervisord's file: a pool for each `[program:x]`. Its keys and their defaults are in supervisord's manual, "Configuration File".
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -32,18 +32,16 @@ pub(super) fn translate(ini: &Sections, folder: &Path) -> Translation {
                 "[{kind}:{name}] is left out: gearpool runs workers of a job queue and has no such thing"
             )),
             Some(("group", name)) => all.notes.push(format!(
-                "[group:{name}] is left out: start, stop and restart take one pool or several by name"
+                "[group:{name}] is left out: start, stop and restart take several pools by their names"
             )),
             _ => match section.as_str() {
-                "include" => all.notes.push(format!(
-                    "[include] is not followed: name those files too ({})",
-                    keys.get("files").map_or("", String::as_str)
-                )),
+                // followed by who has the files
+                "include" => {}
                 "unix_http_server" | "inet_http_server" | "supervisorctl" => all.notes.push(format!(
                     "[{section}] is left out: the daemon's own commands find it by its folder, `server: {{state_dir: …}}`"
                 )),
                 "supervisord" => all.notes.push(
-                    "[supervisord] is left out: see `gearpool serve --help` for the pid file, the log and the user".to_owned(),
+                    "[supervisord] has no other equivalent than environment, directory, umask and user of its programs: see `gearpool serve --help` for the pid file and the log".to_owned(),
                 ),
                 other if other.starts_with("rpcinterface:") => {}
                 other => all.notes.push(format!("[{other}] is not a section that is known here")),
@@ -51,6 +49,44 @@ pub(super) fn translate(ini: &Sections, folder: &Path) -> Translation {
         }
     }
     all
+}
+
+/// The patterns of the files that it includes, which look like it but for `[supervisord]` and `[include]`.
+pub(super) fn includes(ini: &Sections, folder: &Path) -> Vec<PathBuf> {
+    let files = ini.get("include").and_then(|include| include.get("files"));
+    let patterns = files.map_or("", String::as_str).split_whitespace();
+    patterns
+        .map(|pattern| folder.join(expand(pattern, "1", folder)))
+        .collect()
+}
+
+/// What every program has from `[supervisord]`, unless it says otherwise.
+pub(super) fn inherit(ini: &Sections, folder: &Path, all: &mut Translation) {
+    let nothing = Section::new();
+    let main = ini.get("supervisord").unwrap_or(&nothing);
+    for (key, ours) in [("user", "user"), ("umask", "umask"), ("directory", "cwd")] {
+        let Some(value) = main.get(key) else { continue };
+        let value = expand(&value.trim().replace('$', "$$"), "1", folder);
+        for pool in &mut all.pools {
+            pool.keys.entry(ours).or_insert_with(|| json!(value));
+        }
+    }
+    let Some(text) = main.get("environment") else {
+        return;
+    };
+    let text = expand(&text.trim().replace('$', "$$"), "1", folder);
+    let Some(variables) = environment(&text) else {
+        let note = format!("environment of [supervisord] cannot be read: {text}");
+        return all.notes.push(note);
+    };
+    for pool in &mut all.pools {
+        let env = pool.keys.entry("env").or_insert_with(|| json!({}));
+        for (name, value) in &variables {
+            if env.get(name).is_none() {
+                env[name] = json!(value);
+            }
+        }
+    }
 }
 
 /// One program; `None` when it is a job server, which is what Gearpool is itself.

@@ -97,7 +97,11 @@ impl Manager {
         let Some(member) = self.crew.get_mut(proc) else {
             return;
         };
-        if member.registration == Registration::None && member.does(function) {
+        if member.registration == Registration::None && !member.does(function) {
+            let function = String::from_utf8_lossy(function).into_owned();
+            self.events
+                .push_back(Event::RegisteredOther { proc, function });
+        } else if member.registration == Registration::None {
             member.registration = registration;
             self.sample_first();
             self.events.push_back(Event::Registered { proc });

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::config::MAX_PROCESSES;
+use crate::pools::view::{PoolState, PoolView};
 
 impl Manager {
     pub(super) fn control(&mut self, control: Control) {
@@ -61,6 +62,14 @@ impl Manager {
                     ),
                     Some(Slot(slot)) => format!("{pool}/{slot}: restarting when its job is done"),
                 };
+                let views = self.supervisor.view(self.parts.hub.now());
+                let is_stopped =
+                    |view: &PoolView| view.name == pool && view.state == PoolState::Stopped;
+                if views.iter().any(is_stopped) {
+                    let text =
+                        format!("{pool} is stopped by hand; `gearpool start {pool}` starts it");
+                    return answer(reply, Err(text));
+                }
                 if let Some(slot) = slot
                     && !self
                         .crew

@@ -1,8 +1,14 @@
 //! A pool whose processes keep dying: what the operator is told, and when the daemon does not go on without it.
 
-use super::{Action, Crew, Level, Turn};
+use super::{Action, Crew, Level, ProcId, Turn};
 
 impl Crew {
+    pub(in crate::pools) fn registered_other(&mut self, proc: ProcId, function: String) {
+        if let Some(member) = self.member(proc) {
+            member.other = Some(function);
+        }
+    }
+
     pub(super) fn tell_failing(&self, turn: &mut Turn<'_>) {
         let mut text = self.restarts.reason(turn.now);
         if let Some(last) = &self.last_exit {

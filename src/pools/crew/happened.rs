@@ -178,10 +178,7 @@ impl Crew {
         let healthy = !hung && (member.proved || member.healthy(turn.now));
         let success = matches!(ending, Ending::Exited(ExitStatus::Code(0), _));
         self.last_exit = Some(match hung {
-            true => format!(
-                "did not register within {}",
-                Seconds(member.pool.start_timeout)
-            ),
+            true => format!("did not register {}", member.unregistered()),
             false => how.clone(),
         });
         let mut ended = match &ending {
