@@ -354,7 +354,7 @@ mod tests {
         let path = folder.path().join("1.log.index");
         let lines = || std::fs::read_to_string(&path).unwrap().lines().count();
         let come_and_go = |at| {
-            let mut index = Index::new(path.clone());
+            let mut index = Index::new(path.clone(), IndexState::default());
             index.open(at);
             index.note(at, SystemTime::now(), What::Start { pid: 811 });
             index.note(at, SystemTime::now(), What::Exit(Exit::default()));
