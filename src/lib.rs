@@ -33,7 +33,8 @@
 //!
 //! A connection with TLS is unknown to the job server until its handshake is done (`daemon::tls`), which happens in a task of its own.
 //! From then on its mailbox holds plain bytes like any other; they are encrypted where they are written, and what comes is decrypted
-//! where it is read (`daemon::peer`, [`tls::wire`]).
+//! where it is read (`daemon::peer`, [`tls::Records`]). rustls does the handshake alone: what it knows of a connection cannot be handed
+//! over, and with its keys and their counts in our hands a connection with TLS is as good as any.
 //!
 //! # The way of a process
 //!
@@ -58,7 +59,7 @@
 //! done: `daemon::quiet`. What they have told is heard, and all that there is, the two machines, what each connection and each pipe is
 //! in the middle of, is written as *one value with a version*; sockets, pipes and the lock are in it by their numbers. The main thread
 //! executes the program, with the signals held back, and it makes everything from the value before the first task goes on
-//! (`daemon::past`). Until that call nothing is given up, and whatever fails, the threads go on. TLS does not cross.
+//! (`daemon::past`). Until that call nothing is given up, and whatever fails, the threads go on.
 //!
 //! # Code map, in reading order
 //!

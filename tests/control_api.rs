@@ -99,10 +99,9 @@ async fn manager(mut orders: mpsc::Receiver<Control>, state_dir: std::path::Path
                 let done = format!("{pool} restarts {slot:?}");
                 reply.send(on(&pool, done)).map_err(|_| ())
             }
-            Control::Upgrade { force, reply } => {
-                let error = format!("the new program says no, by force: {force:?}");
-                reply.send(Err(error)).map_err(|_| ())
-            }
+            Control::Upgrade(reply) => reply
+                .send(Err("the new program says no".to_owned()))
+                .map_err(|_| ()),
             Control::Pause { function, reply } | Control::Resume { function, reply } => reply
                 .send(on(&function, format!("{function} is held")))
                 .map_err(|_| ()),
@@ -230,18 +229,7 @@ fn every_answer_has_its_code() {
             refused("min 5 is more than max 3"),
         ),
         ("GET /nothing", "", 404, refused("there is no such path")),
-        (
-            "POST /upgrade",
-            "",
-            409,
-            refused("the new program says no, by force: No"),
-        ),
-        (
-            "POST /upgrade?force=true",
-            "",
-            409,
-            refused("the new program says no, by force: Yes"),
-        ),
+        ("POST /upgrade", "", 409, refused("the new program says no")),
         (
             "POST /reload",
             "",
@@ -262,7 +250,6 @@ fn every_answer_has_its_code() {
             400,
         ),
         ("POST /pools/fetchURL/restart?slot=x", "", 400),
-        ("POST /upgrade?force=x", "", 400),
         ("GET /upgrade", "", 405),
         ("POST /pools/fetchURL/restart?slots=3", "", 400),
     ] {

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
 
+#[path = "upgrade/checks.rs"]
+mod checks;
 #[path = "upgrade/connections.rs"]
 mod connections;
 #[path = "clients/library.rs"]

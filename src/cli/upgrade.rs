@@ -23,20 +23,13 @@ const AGAIN: Duration = Duration::from_millis(5);
 /// all pools and their output go on in the new program; nobody has to connect again. The new program is asked first whether it can go
 /// on with all that, and whether it understands the command line and the file that the daemon was started with. If it can not, nothing
 /// happens, and this says why.
-///
-/// Connections with TLS cannot cross. While there are some the upgrade is refused, unless --force is given.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   apt-get install gearpool && gearpool upgrade     the new version, with everything that is queued and running
-  gearpool upgrade --force                         the same, cutting the connections that speak TLS
 
 SIGUSR2 to the daemon does the same; what came of it is in its log then.")]
 pub struct UpgradeArgs {
-    /// Cut connections that speak TLS, as the network would: their jobs go back to the queue
-    #[arg(long)]
-    force: bool,
-
     /// Print the answer as JSON
     #[arg(long)]
     json: bool,
@@ -88,8 +81,7 @@ impl UpgradeArgs {
     async fn upgrade(&self) -> Result<Upgraded, Failure> {
         let daemon = self.daemon.locate()?;
         let before = daemon.status().await?;
-        let path = format!("/upgrade?force={}", self.force);
-        match daemon.ask::<Done>(&path, PATIENCE).await? {
+        match daemon.ask::<Done>("/upgrade", PATIENCE).await? {
             // with the program goes the connection
             Asked::Cut => {}
             Asked::Answered(done) => return Err(Failure::Failed(anyhow!(done.message))),

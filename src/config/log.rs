@@ -1,5 +1,7 @@
 //! `log:` of a pool: where its processes' output goes and how it is kept.
 
+use std::path::Path;
+
 use indexmap::IndexMap;
 
 use super::keys;
@@ -80,7 +82,7 @@ fn files(pool: &Pool) -> Vec<String> {
         Stderr::Together | Stderr::Separate => None,
     };
     let all = pool.log.file.iter().chain(errors);
-    all.filter(|path| !is_device(path))
+    all.filter(|path| !Log::is_device(Path::new(path)))
         .map(|path| Log::path(path, &pool.name, 1).display().to_string())
         .collect()
 }
@@ -89,7 +91,7 @@ fn files(pool: &Pool) -> Vec<String> {
 fn pattern(reader: &mut Reader<'_>, entry: Entry<'_>, of_all_pools: bool) -> Option<String> {
     let text = reader.text(entry, "a path with {slot} in it")?;
     let missing = match (text.contains("{slot}"), text.contains("{pool}")) {
-        _ if is_device(&text) => None,
+        _ if Log::is_device(Path::new(&text)) => None,
         (false, _) => Some("{slot}"),
         (true, false) if of_all_pools => Some("{pool}"),
         (true, _) => None,
@@ -110,9 +112,4 @@ fn pattern(reader: &mut Reader<'_>, entry: Entry<'_>, of_all_pools: bool) -> Opt
     }
     let path = reader.at.folder.join(text);
     Some(path.to_string_lossy().into_owned())
-}
-
-/// What is written to and never rotated, such as the daemon's own standard output.
-fn is_device(path: &str) -> bool {
-    path.starts_with("/dev/")
 }

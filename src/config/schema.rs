@@ -457,6 +457,11 @@ impl Log {
     pub fn path(pattern: &str, pool: &str, slot: u32) -> PathBuf {
         PathBuf::from(fill(pattern, pool, &slot.to_string()))
     }
+
+    /// Whether this is only written to, and neither rotated nor indexed, such as the daemon's own standard output.
+    pub fn is_device(path: &Path) -> bool {
+        path.starts_with("/dev")
+    }
 }
 
 impl Default for Scale {

@@ -4,7 +4,7 @@
 //! those of before, by size, inode and the time of their last change. So an editor's way of saving, a checkout of a thousand files or
 //! a queue of events that has run over are all the same one change, and what comes out as it was is none.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
@@ -16,7 +16,7 @@ use notify::event::{CreateKind, ModifyKind, RemoveKind};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::manager::Happening;
-use super::watch::{Folder, Folders, is_scratch};
+use super::watch::{Folder, Folders, behind, folder_behind, is_scratch};
 use crate::config::Watch;
 
 /// How long nothing may have changed before the files are looked at.
@@ -96,6 +96,8 @@ struct Code {
     patterns: Vec<Pattern>,
     /// The files as they were last.
     files: Files,
+    /// What is behind those that are symbolic links.
+    behind: BTreeSet<PathBuf>,
     /// When the first and the last event came that may mean a change.
     touched: Option<(Instant, Instant)>,
 }
@@ -141,7 +143,10 @@ impl Codes {
     fn follow_folders(&mut self) {
         let patterns = self.pools.values().flat_map(|code| &code.patterns);
         let folders = patterns.map(|pattern| Folder::of(Path::new(pattern.as_str())));
-        if let Err(error) = self.folders.follow(folders.collect()) {
+        let behind = self.pools.values().flat_map(|code| &code.behind);
+        let behind = behind.filter_map(|file| folder_behind(file));
+        let folders = folders.chain(behind).collect();
+        if let Err(error) = self.folders.follow(folders) {
             tracing::warn!(%error, "not all files of \"watch\" can be watched; use `gearpool restart` after a change");
         }
     }
@@ -184,7 +189,12 @@ impl Codes {
             code.touched = None;
             let files = files(&code.patterns);
             let what = difference(&code.files, &files);
-            code.files = files;
+            let behind = behind_all(&files);
+            if code.behind != behind {
+                // what changes there before it is watched
+                code.touched = Some((now, now));
+            }
+            (code.files, code.behind) = (files, behind);
             if let Some(what) = what {
                 let pool = name.clone();
                 // the manager ends last
@@ -200,8 +210,10 @@ impl Code {
         // they have been tried when the file was read
         let patterns = patterns.filter_map(|glob| Watch::pattern(&watch.folder, glob).ok());
         let patterns: Vec<_> = patterns.collect();
+        let files = files(&patterns);
         Code {
-            files: files(&patterns),
+            behind: behind_all(&files),
+            files,
             patterns,
             watch,
             touched: None,
@@ -221,7 +233,7 @@ impl Code {
             EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_)) => true,
             _ => false,
         };
-        may_be_folder || self.finds(path)
+        may_be_folder || self.finds(path) || self.behind.contains(path)
     }
 
     fn finds(&self, path: &Path) -> bool {
@@ -261,6 +273,11 @@ fn files(patterns: &[Pattern]) -> Files {
         files.insert(path, print);
     }
     files
+}
+
+/// What is behind those files that are symbolic links.
+fn behind_all(files: &Files) -> BTreeSet<PathBuf> {
+    files.keys().flat_map(|file| behind(file)).collect()
 }
 
 /// What has changed, in a few words; `None` is nothing.

@@ -81,6 +81,7 @@ pub async fn serve(
         peer,
         socket,
         wire,
+        incoming: Incoming::Open,
         touched: Touched::default(),
     };
     if begin != Begin::Leave {
@@ -99,6 +100,8 @@ struct Conn {
     peer: Arc<Peer>,
     socket: ReadHalf,
     wire: Wire,
+    /// Whether more may come in TLS, whose end need not be the socket's.
+    incoming: Incoming,
     /// Whether the beginning of a frame is there whose end has not come yet. It is in the peer, where it is found without this task.
     has_partial: bool,
     /// How many bytes of it are needed before it is worth looking again; 0 when that is worth it at once, after others had a turn.
@@ -117,9 +120,8 @@ enum Next {
 impl Conn {
     async fn read_all(&mut self) {
         let peer = Arc::clone(&self.peer);
-        if self.wire == Wire::Tls
-            && (matches!(self.take_partial(), Next::End) || matches!(self.decrypt(&[]), Next::End))
-        {
+        // what came with the end of the handshake, or what is known of the end
+        if self.wire == Wire::Tls && matches!(self.decrypt(&[]), Next::End) {
             return;
         }
         loop {
@@ -171,6 +173,9 @@ impl Conn {
         if self.need == 0 {
             tokio::task::yield_now().await;
             return Ok(self.take_partial());
+        }
+        if self.incoming == Incoming::Ended {
+            return Ok(Next::End);
         }
         if !self.has_partial || self.peer.partial().len() <= SMALL {
             return poll_fn(|cx| self.poll_read(cx)).await;
@@ -227,14 +232,10 @@ impl Conn {
     fn decrypt(&mut self, bytes: &[u8]) -> Next {
         PLAIN.with_borrow_mut(|plain| {
             plain.clear();
-            let incoming = self.peer.decrypt(bytes, plain);
-            let next = match plain.as_slice() {
+            self.incoming = self.peer.decrypt(bytes, plain);
+            match plain.as_slice() {
                 [] => Next::Read,
                 plain => self.take(plain),
-            };
-            match incoming {
-                Incoming::Open => next,
-                Incoming::Ended => Next::End,
             }
         })
     }

@@ -15,15 +15,6 @@ use crate::status::Status;
 /// gone meanwhile, so a failed send means nothing.
 pub type Reply = oneshot::Sender<Result<String, String>>;
 
-/// Whether connections with TLS are cut for an upgrade.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Force {
-    /// No: while there are some it is refused.
-    No,
-    /// They are, as by the network.
-    Yes,
-}
-
 /// Which of the jobs that are set aside.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Which {
@@ -83,12 +74,7 @@ pub enum Control {
     },
     /// Execute the program's file anew, which takes over everything. Answered only when nothing comes of it: otherwise the answer's
     /// connection goes with this program.
-    Upgrade {
-        /// Whether connections with TLS are cut.
-        force: Force,
-        /// Where the answer goes.
-        reply: Reply,
-    },
+    Upgrade(Reply),
     /// List jobs.
     Jobs {
         /// Only this function's.

@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use super::crew::Crew;
 use super::listener::ListenerState;
 use super::logs::PipeState;
-use super::manager::{Heritage, Losses};
+use super::manager::{Begun, Heritage, Losses};
 use super::peer::PeerState;
 use crate::config::Pool;
 use crate::jobs;
@@ -33,7 +33,7 @@ use crate::sys::cgroup::Group;
 use crate::sys::handover;
 
 /// What the value means. Another version cannot be taken over from, nor handed over to.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The first word of the file, and of the answer to the question whether it can be read.
 const NAME: &str = "gearpool-handover";
@@ -85,6 +85,8 @@ pub(super) struct State<'a> {
     pub(super) in_force: Option<Cow<'a, [Arc<Pool>]>>,
     /// Those whose check has failed.
     pub(super) unfit: Cow<'a, BTreeSet<String>>,
+    /// The checks that are not through.
+    pub(super) checks: Vec<Begun>,
     pub(super) heritage: Cow<'a, Heritage>,
     pub(super) pipes: Cow<'a, [PipeState]>,
     /// Bytes of the processes' output that could not be written.

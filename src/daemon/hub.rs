@@ -49,7 +49,9 @@ pub struct Hub {
     /// Peers whose connection has ended and that may not have read everything yet.
     leaving: Mutex<HashMap<ConnId, Arc<Peer>, foldhash::fast::FixedState>>,
     /// How many connections have been accepted and are not known yet.
-    arriving: AtomicUsize,
+    arriving: Arc<AtomicUsize>,
+    /// How many are in the middle of their TLS handshake.
+    shaking: Arc<AtomicUsize>,
     start: Instant,
     signals: mpsc::UnboundedSender<Signal>,
     demand_is_told: AtomicBool,
@@ -106,7 +108,8 @@ impl Hub {
                 peers: HashMap::default(),
             }),
             leaving: Mutex::default(),
-            arriving: AtomicUsize::new(0),
+            arriving: Arc::default(),
+            shaking: Arc::default(),
             start,
             signals,
             demand_is_told: AtomicBool::new(false),
@@ -190,14 +193,23 @@ impl Hub {
     }
 
     /// A connection has been accepted, and is to be made known by a task of its own.
-    pub(super) fn arrives(self: &Arc<Hub>) -> Arriving {
-        self.arriving.fetch_add(1, Ordering::Relaxed);
-        Arriving(Arc::clone(self))
+    pub(super) fn arrives(&self) -> Arriving {
+        Arriving::one_of(&self.arriving)
+    }
+
+    /// The same, and what makes it known is the end of its TLS handshake.
+    pub(super) fn shakes_hands(&self) -> Arriving {
+        Arriving::one_of(&self.shaking)
     }
 
     /// How many have been accepted and are not known yet.
     pub(super) fn arriving(&self) -> usize {
         self.arriving.load(Ordering::Relaxed)
+    }
+
+    /// How many of those with TLS have been accepted and are not known yet.
+    pub(super) fn shaking(&self) -> usize {
+        self.shaking.load(Ordering::Relaxed)
     }
 
     /// Looks at the job server.
@@ -361,11 +373,18 @@ impl Hub {
 }
 
 /// A connection between its being accepted and its being known.
-pub(super) struct Arriving(Arc<Hub>);
+pub(super) struct Arriving(Arc<AtomicUsize>);
+
+impl Arriving {
+    fn one_of(count: &Arc<AtomicUsize>) -> Arriving {
+        count.fetch_add(1, Ordering::Relaxed);
+        Arriving(Arc::clone(count))
+    }
+}
 
 impl Drop for Arriving {
     fn drop(&mut self) {
-        self.0.arriving.fetch_sub(1, Ordering::Relaxed);
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::ServerConnection;
 use serde::{Deserialize, Serialize};
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
@@ -19,12 +18,13 @@ use super::hub::{Arriving, Hub};
 use super::limits::Place;
 use super::pace::said;
 use super::peer::{Origin, Peer, PeerState, WriteHalf};
-use super::tls::{self, Certificates, Shaken};
+use super::tls::{self, Certificates};
 use crate::config::Address;
 use crate::jobs;
 use crate::proto::Response;
 use crate::sys::systemd::Passed;
 use crate::sys::{handover, net};
+use crate::tls::Records;
 
 /// How long accepting rests after an error that a new try does not mend, such as no descriptor left.
 const REST: Duration = Duration::from_millis(200);
@@ -303,12 +303,14 @@ impl Listener {
                                 }
                                 Wire::Tls => {
                                     let certificates = Arc::clone(&certificates);
+                                    let shaking = hub.shakes_hands();
                                     next().spawn(serve_tls(
                                         hub,
                                         stream,
                                         remote,
                                         certificates,
                                         place,
+                                        shaking,
                                     ))
                                 }
                             };
@@ -418,6 +420,7 @@ async fn serve_tls(
     remote: SocketAddr,
     certificates: Arc<Certificates>,
     place: Place,
+    shaking: Arriving,
 ) {
     let Ok(stream) = TcpStream::from_std(stream) else {
         return;
@@ -426,10 +429,10 @@ async fn serve_tls(
     let Some(config) = certificates.current() else {
         return;
     };
-    if let Some(Shaken { tls, early }) = tls::accept(&stream, remote, config).await
-        && let Ok((peer, read)) = meet(&hub, stream, remote, Some(tls))
+    if let Some(tls) = tls::accept(&stream, remote, config).await
+        && let Ok((peer, read)) = meet(&hub, stream, remote, Some(Box::new(tls)))
     {
-        *peer.partial() = early;
+        drop(shaking);
         serve(hub, peer, read, Wire::Tls, Begin::Read, place).await;
     }
 }
@@ -439,7 +442,7 @@ fn meet(
     hub: &Hub,
     stream: TcpStream,
     remote: SocketAddr,
-    tls: Option<Box<ServerConnection>>,
+    tls: Option<Box<Records>>,
 ) -> io::Result<(Arc<Peer>, ReadHalf)> {
     let local = stream.local_addr()?;
     let from = jobs::Peer {
@@ -533,7 +536,11 @@ impl Resumed {
     /// Goes on with it.
     pub(super) async fn serve(self, hub: Arc<Hub>, begin: Begin) {
         let Resumed { peer, read, place } = self;
-        serve(hub, peer, read, Wire::Plain, begin, place).await;
+        let wire = match peer.speaks_tls() {
+            true => Wire::Tls,
+            false => Wire::Plain,
+        };
+        serve(hub, peer, read, wire, begin, place).await;
     }
 }
 

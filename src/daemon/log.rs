@@ -1,5 +1,7 @@
 //! The daemon's own log: to standard error, to a file that can be opened anew, or nowhere.
 
+mod stderr;
+
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
@@ -13,6 +15,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use self::stderr::Stderr;
 use super::trace;
 use crate::sys::syslog::{self, Gravity};
 
@@ -94,7 +97,7 @@ impl Log {
                 let has_colours = io::stderr().is_terminal()
                     && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
                 registry
-                    .with(layer.with_ansi(has_colours).with_writer(io::stderr))
+                    .with(layer.with_ansi(has_colours).with_writer(Stderr::default()))
                     .init();
                 Ok(Log { file: None })
             }

@@ -27,13 +27,14 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
+pub(super) use self::checks::Begun;
 use self::checks::Checks;
 pub(super) use self::jobs::Losses;
 use self::service::Told;
 use self::upgrade::Upgrade;
 pub(super) use self::upgrade::{Ground, Left};
 use super::code::CodeWatch;
-use super::control::{Control, Force, Reply};
+use super::control::{Control, Reply};
 use super::crew::{Crew, Member, MemberService, Registration};
 use super::demand;
 use super::file::{self, ConfigFile, Reading};
@@ -250,6 +251,7 @@ impl Manager {
                 let reading = file.go_on_from(in_force);
                 // what came of it has been logged
                 let _ = self.apply(reading);
+                self.check_left();
             }
             _ => {
                 self.configure();
@@ -320,7 +322,7 @@ impl Manager {
                     }
                 }
                 Happening::ShutDown(stop) => self.shut_down(stop),
-                Happening::Upgrade => self.upgrade(Force::No, None),
+                Happening::Upgrade => self.upgrade(None),
                 Happening::Consented(answer) => self.consented(answer),
                 Happening::Deadline => {}
             }

@@ -51,6 +51,7 @@ impl Past {
             killed,
             in_force,
             unfit,
+            checks,
             pipes,
             logs_dropped,
             // gone on with before there was a job server
@@ -77,6 +78,7 @@ impl Past {
                 killed: killed.into_owned(),
                 in_force: in_force.map(Cow::into_owned),
                 unfit: unfit.into_owned(),
+                checks,
             },
             pipes: pipes.into_owned(),
             logs_dropped,

@@ -7,7 +7,6 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, RawFd};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-use rustls::ServerConnection;
 use serde::{Deserialize, Serialize};
 use tokio::net::{tcp, unix};
 use tokio::sync::Notify;
@@ -17,7 +16,8 @@ use super::logs::Marks;
 use super::pace::said;
 use crate::jobs::{ConnId, Edge, Mark};
 use crate::sys::net;
-use crate::tls::wire::{self, Incoming};
+use crate::tls::Records;
+use crate::tls::wire::Incoming;
 
 /// A mailbox's buffer is given back when it is larger than this and empty.
 const KEEP: usize = 16 << 10;
@@ -43,7 +43,7 @@ pub struct Peer {
     partial: Mutex<Vec<u8>>,
 }
 
-/// A connection by its socket, for another program to go on with it. Its TLS, if it has some, does not cross.
+/// A connection by its socket, for another program to go on with it.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct PeerState<'a> {
     /// The core's number of the connection; it may be none of the core's any more.
@@ -59,6 +59,8 @@ pub(super) struct PeerState<'a> {
     #[serde(with = "serde_bytes")]
     mail: Vec<u8>,
     is_closing: bool,
+    /// Its TLS, with what of it is under way.
+    tls: Option<Box<Records>>,
 }
 
 /// Where a connection comes from, as far as it says who is behind it.
@@ -93,7 +95,7 @@ struct Mailbox {
     writer: Writer,
     is_closing: bool,
     /// The connection's TLS, if it speaks TLS.
-    tls: Option<Box<ServerConnection>>,
+    tls: Option<Box<Records>>,
     /// What the peer takes of what all slow ones may: the waiting bytes while its socket is full.
     share: Share,
 }
@@ -116,7 +118,7 @@ impl Peer {
         address: String,
         origin: Origin,
         socket: WriteHalf,
-        tls: Option<Box<ServerConnection>>,
+        tls: Option<Box<Records>>,
         share: Share,
     ) -> Peer {
         Peer {
@@ -148,14 +150,15 @@ impl Peer {
             partial,
             mail,
             is_closing,
+            tls,
         } = state;
-        let peer = Peer::new(id, address.into_owned(), origin, socket, None, share);
+        let peer = Peer::new(id, address.into_owned(), origin, socket, tls, share);
         *peer.partial() = partial;
         {
             let mut mailbox = peer.lock();
             mailbox.is_closing = is_closing;
-            if !mail.is_empty() {
-                mailbox.bytes = mail;
+            mailbox.bytes = mail;
+            if !mailbox.is_empty() {
                 mailbox.writer = Writer::Task;
                 peer.account(&mut mailbox);
             }
@@ -164,7 +167,7 @@ impl Peer {
         peer
     }
 
-    /// What another program needs to go on with it. `None` for one with TLS, whose socket means nothing without it.
+    /// What another program needs to go on with it. `None` for one that is broken.
     pub(super) fn to_hand_over(&self) -> Option<PeerState<'_>> {
         let Peer {
             id,
@@ -184,14 +187,14 @@ impl Peer {
         let Mailbox {
             bytes,
             written,
-            // whoever tries to write finds out
-            writer: _,
+            writer,
             is_closing,
             tls,
             // counted anew
             share: _,
         } = &*mailbox;
-        tls.is_none().then(|| PeerState {
+        // who else is to write finds out
+        (*writer != Writer::Nobody).then(|| PeerState {
             id: *id,
             descriptor: socket.as_fd().as_raw_fd(),
             address: Cow::Borrowed(address),
@@ -199,10 +202,11 @@ impl Peer {
             partial,
             mail: bytes[*written..].to_vec(),
             is_closing: *is_closing,
+            tls: tls.clone(),
         })
     }
 
-    /// Whether it speaks TLS, which does not cross to another program.
+    /// Whether it speaks TLS.
     pub(super) fn speaks_tls(&self) -> bool {
         self.lock().tls.is_some()
     }
@@ -292,7 +296,8 @@ impl Peer {
                 self.bell.notify_one();
                 self.account(mailbox);
             }
-            Err(_) => {
+            Err(error) => {
+                tracing::debug!(peer = %self.address, %error, "closing a connection that cannot be written to");
                 // the read side says the same in a moment, and ends the connection
                 mailbox.break_off();
                 self.bell.notify_one();
@@ -308,7 +313,7 @@ impl Peer {
         let Some(tls) = &mut mailbox.tls else {
             return Incoming::Ended;
         };
-        let received = wire::receive(tls, bytes, plain);
+        let received = tls.receive(bytes, plain);
         self.write_now(&mut mailbox);
         received.unwrap_or_else(|error| {
             tracing::debug!(peer = %self.address, %error, "closing a connection whose TLS makes no sense");
@@ -322,7 +327,7 @@ impl Peer {
         if mailbox.waiting() == 0
             && let Some(tls) = &mut mailbox.tls
         {
-            tls.send_close_notify();
+            tls.end();
             self.write_now(&mut mailbox);
         }
     }
@@ -428,7 +433,7 @@ impl Mailbox {
             return Ok(());
         };
         let mut taken = 0;
-        let sent = wire::send(tls, &self.bytes[self.written..], &mut taken, send);
+        let sent = tls.send(&self.bytes[self.written..], &mut taken, send);
         self.advance(taken);
         sent
     }

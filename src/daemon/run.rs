@@ -38,7 +38,7 @@ use crate::sys::guardian::{self, Guardian};
 use crate::sys::lock::{LockError, StateFolder};
 use crate::sys::pressure::Gauge;
 use crate::sys::systemd::{self, Notifier};
-use crate::sys::{clock, core_dump, handover, net, orphans, signal, user};
+use crate::sys::{clock, core_dump, handover, net, orphans, process, signal, user};
 
 /// gearmand's own, when nobody names one.
 const GEARMANDS_PID_FILE: &str = "/var/gearmand.pid";
@@ -148,9 +148,10 @@ fn succeed(folder: &StateFolder, instance: &str) -> anyhow::Result<()> {
     let file = super::paths::instance(folder.path());
     // there need not have been one
     let last = std::fs::read_to_string(&file).unwrap_or_default();
-    let left = match last.trim() {
-        "" => 0,
-        last => guardian::kill_left(last),
+    let left = match *last.split_whitespace().collect::<Vec<_>>() {
+        // the folder may be a copy of one whose daemon lives
+        [last, pid, started] if !lives(pid, started) => guardian::kill_left(last),
+        _ => 0,
     };
     if left > 0 {
         tracing::warn!(
@@ -158,7 +159,15 @@ fn succeed(folder: &StateFolder, instance: &str) -> anyhow::Result<()> {
             "killed what the last daemon of this state folder had left behind"
         );
     }
-    std::fs::write(&file, instance).with_context(|| format!("cannot write {}", file.display()))
+    let pid = std::process::id();
+    let started = process::one(pid).map_or(0, |process| process.started);
+    std::fs::write(&file, format!("{instance} {pid} {started}\n"))
+        .with_context(|| format!("cannot write {}", file.display()))
+}
+
+fn lives(pid: &str, started: &str) -> bool {
+    let process = pid.parse().ok().and_then(process::one);
+    process.is_some_and(|process| !process.ended && process.started.to_string() == started)
 }
 
 /// Goes on where another program in this process stopped, until the daemon is told to end.

@@ -6,14 +6,14 @@ use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rustls::{ServerConfig, ServerConnection};
+use rustls::ServerConfig;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::hub::LINGER;
 use crate::sys::net;
-use crate::tls::wire::{self, Incoming, MAX_CIPHERTEXT};
-use crate::tls::{Identity, explain};
+use crate::tls::wire::Incoming;
+use crate::tls::{Handshake, Identity, Records, explain};
 
 /// How long a peer may take for its handshake. Until it is done the job server does not know of the connection.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -67,57 +67,48 @@ enum HandshakeError {
     Tls(#[from] rustls::Error),
 }
 
-/// A connection whose handshake is done.
-pub(super) struct Shaken {
-    /// The connection.
-    pub(super) tls: Box<ServerConnection>,
-    /// What the peer has said with the last message of its handshake.
-    pub(super) early: Vec<u8>,
-}
-
 /// Does a handshake, the server's side of it. `None` when there is no connection; why has been logged, and the peer has been told.
 pub(super) async fn accept(
     stream: &TcpStream,
     remote: SocketAddr,
     config: Arc<ServerConfig>,
-) -> Option<Shaken> {
-    let mut tls = Box::new(ServerConnection::new(config).ok()?);
-    tls.set_buffer_limit(Some(MAX_CIPHERTEXT));
-    let shaken = timeout(HANDSHAKE_TIMEOUT, shake_hands(stream, &mut tls)).await;
-    match shaken.unwrap_or(Err(HandshakeError::TooSlow)) {
-        Ok(early) => {
-            // In TLS 1.3 the client has the last word, and one without TCP_NODELAY has its first request wait until that is
-            // acknowledged: by Linux 40 ms later, unless it is asked to do so now, tcp(7). A refusal leaves it at that.
-            let _ = stream.set_quickack(true);
-            Some(Shaken { tls, early })
-        }
-        Err(error) => {
-            tracing::debug!(peer = %remote, "closing a connection without TLS: {error}");
-            if let HandshakeError::Tls(_) = error {
-                let _ = timeout(LINGER, refuse(stream, &mut tls)).await;
+) -> Option<Records> {
+    let mut handshake = Handshake::new(&config).ok()?;
+    let shaken = timeout(HANDSHAKE_TIMEOUT, shake_hands(stream, &mut handshake)).await;
+    let shaken = shaken.unwrap_or(Err(HandshakeError::TooSlow));
+    let error = match shaken {
+        Ok(()) => match handshake.finish() {
+            Ok(records) => {
+                // In TLS 1.3 the client has the last word, and one without TCP_NODELAY has its first request wait until that is
+                // acknowledged: by Linux 40 ms later, unless it is asked to do so now, tcp(7). A refusal leaves it at that.
+                let _ = stream.set_quickack(true);
+                return Some(records);
             }
-            None
+            Err(error) => HandshakeError::Tls(error),
+        },
+        Err(error) => {
+            if let HandshakeError::Tls(_) = error {
+                let _ = timeout(LINGER, refuse(stream, &mut handshake)).await;
+            }
+            error
         }
-    }
+    };
+    tracing::debug!(peer = %remote, "closing a connection without TLS: {error}");
+    None
 }
 
-async fn shake_hands(
-    stream: &TcpStream,
-    tls: &mut ServerConnection,
-) -> Result<Vec<u8>, HandshakeError> {
+async fn shake_hands(stream: &TcpStream, handshake: &mut Handshake) -> Result<(), HandshakeError> {
     let mut buffer = vec![0; READ];
-    let mut early = Vec::new();
-    while tls.is_handshaking() || tls.wants_write() {
-        send(stream, tls).await?;
-        if !tls.is_handshaking() {
-            break;
+    loop {
+        send(stream, handshake).await?;
+        if !handshake.goes_on() {
+            return Ok(());
         }
         stream.readable().await?;
         match stream.try_read(&mut buffer) {
             Ok(0) => return Err(HandshakeError::Gone),
             Ok(count) => {
-                let incoming = wire::receive(tls, &buffer[..count], &mut early)?;
-                if incoming == Incoming::Ended && tls.is_handshaking() {
+                if handshake.receive(&buffer[..count])? == Incoming::Ended {
                     return Err(HandshakeError::Gone);
                 }
             }
@@ -125,13 +116,12 @@ async fn shake_hands(
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(early)
 }
 
-async fn send(stream: &TcpStream, tls: &mut ServerConnection) -> io::Result<()> {
-    while tls.wants_write() {
+async fn send(stream: &TcpStream, handshake: &mut Handshake) -> io::Result<()> {
+    while handshake.wants_write() {
         stream.writable().await?;
-        match wire::send(tls, &[], &mut 0, |bytes| stream.try_write(bytes)) {
+        match handshake.send(|bytes| stream.try_write(bytes)) {
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
             Ok(()) | Err(_) => {}
         }
@@ -141,8 +131,8 @@ async fn send(stream: &TcpStream, tls: &mut ServerConnection) -> io::Result<()> 
 
 /// Sends the alert that says why, and reads on until the peer has closed too: a socket closed with unread bytes is reset, and a reset
 /// can overtake the alert.
-async fn refuse(stream: &TcpStream, tls: &mut ServerConnection) -> io::Result<()> {
-    send(stream, tls).await?;
+async fn refuse(stream: &TcpStream, handshake: &mut Handshake) -> io::Result<()> {
+    send(stream, handshake).await?;
     net::end_writing(stream.as_fd());
     let mut buffer = vec![0; READ];
     loop {

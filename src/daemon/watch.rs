@@ -3,7 +3,7 @@
 //! Editors and config maps put a new file in the old one's place, so folders are watched, and whoever is told compares.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc;
@@ -136,6 +136,36 @@ fn existing(path: &Path) -> &Path {
         _ if path.is_absolute() => Path::new("/"),
         _ => Path::new("."),
     }
+}
+
+/// So many links are followed from one to the next, as by the kernel.
+const MOST_LINKS: usize = 40;
+
+/// Where a symbolic link leads, and on from there: what else has to be watched for a file to be. Nothing for a file itself.
+pub(super) fn behind(file: &Path) -> Vec<PathBuf> {
+    let mut behind: Vec<PathBuf> = Vec::new();
+    let mut at = file.to_owned();
+    while let (Ok(target), Some(folder)) = (at.read_link(), at.parent())
+        && behind.len() < MOST_LINKS
+    {
+        at = folder.join(target);
+        // a folder has to have the name by which it may be watched already
+        if let (Some(folder), Some(name)) = (at.parent(), at.file_name())
+            && at.components().any(|part| part == Component::ParentDir)
+            && let Ok(folder) = folder.canonicalize()
+        {
+            at = folder.join(name);
+        }
+        behind.push(at.clone());
+    }
+    behind
+}
+
+/// The folder of a file that is behind a link.
+pub(super) fn folder_behind(file: &Path) -> Option<Folder> {
+    let path = file.parent()?.to_owned();
+    let depth = Depth::Itself;
+    Some(Folder { path, depth })
 }
 
 /// What an editor or a tool leaves beside a file while it works on it: vim's, emacs's, JetBrains's, and everybody's.

@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::body::{Bounds, Done, Refused};
 use super::jobs;
-use crate::daemon::control::{Control, Force, Reply};
+use crate::daemon::control::{Control, Reply};
 use crate::pools::Slot;
 use crate::status::Status;
 use crate::sys::user;
@@ -170,21 +170,8 @@ async fn reload(State(orders): State<Orders>) -> Answer {
     answer.map(done).map_err(problems)
 }
 
-/// The query of `upgrade`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct How {
-    #[serde(default)]
-    force: bool,
-}
-
-async fn upgrade(State(orders): State<Orders>, how: Result<Query<How>, QueryRejection>) -> Answer {
-    let Query(How { force }) = how?;
-    let force = match force {
-        true => Force::Yes,
-        false => Force::No,
-    };
-    let answer = ask(&orders, |reply| Control::Upgrade { force, reply }).await?;
+async fn upgrade(State(orders): State<Orders>) -> Answer {
+    let answer = ask(&orders, Control::Upgrade).await?;
     let refused = |error| Failure::new(StatusCode::CONFLICT, error);
     answer.map(done).map_err(refused)
 }

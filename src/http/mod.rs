@@ -7,7 +7,7 @@
 //! | `GET /status` | | [`Status`](crate::status::Status) |
 //! | `GET /plan[?file=PATH]` | | [`Done`], what a reload would change; 422 with all problems of the file |
 //! | `POST /reload` | | [`Done`] when the pools' checks have passed, 422 with all problems of the file, or with what the checks say |
-//! | `POST /upgrade[?force=true]` | | none: the connection ends with the program; 409 with why it goes on |
+//! | `POST /upgrade` | | none: the connection ends with the program; 409 with why it goes on |
 //! | `POST /pools/{pool}/scale` | [`Bounds`] | [`Done`] |
 //! | `POST /pools/{pool}/start` | | [`Done`] |
 //! | `POST /pools/{pool}/stop` | | [`Done`] |

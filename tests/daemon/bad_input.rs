@@ -2,7 +2,6 @@
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::process::Command;
 
 use gearpool::pools::view::PoolState;
 use gearpool::status::MemberStatus;
@@ -165,19 +164,7 @@ fn the_most_verbose_log_shows_every_move() {
 #[test]
 fn more_processes_than_descriptors_end_nothing() {
     let home = Home::new("f: {cmd: sleep 1000, count: 16, start_timeout: 1h}\n");
-    let serve = home.serve(&["-L", "127.0.0.1", "-p", "0"]);
-    let mut command = Command::new("prlimit");
-    command
-        .arg("--nofile=100:100")
-        .arg(serve.get_program())
-        .args(serve.get_args())
-        .current_dir(serve.get_current_dir().unwrap());
-    for (name, value) in serve.get_envs() {
-        match value {
-            Some(value) => command.env(name, value),
-            None => command.env_remove(name),
-        };
-    }
+    let command = home.serve_by(&["prlimit", "--nofile=100:100"]);
     let daemon = Daemon::start_as(home, command);
     until("it to be told", || {
         let why = daemon.pool("f").pool.last_exit;

@@ -263,6 +263,20 @@ fn a_check_that_hangs_is_ended_and_one_that_is_overtaken_is_given_up() {
     assert_eq!(finish(restart).code, 1);
 }
 
+/// However soon after its last words it ends.
+#[test]
+fn the_last_words_of_a_check_are_always_told() {
+    let file = "f: {cmd: php worker.php, min: 0, check: \"sh -c 'echo last words; exit 7'\"}\n";
+    let daemon = Daemon::start(file);
+    for _ in 0..30 {
+        let refused = daemon.run(&["restart", "f"]);
+        assert!(
+            refused.err.ends_with(": exit 7\n  | last words\n"),
+            "{refused:?}"
+        );
+    }
+}
+
 fn git(daemon: &Daemon, words: &[&str]) {
     let mut command = Command::new("git");
     let author = ["-c", "user.name=a", "-c", "user.email=a@example.com"];
@@ -345,6 +359,24 @@ fn changed_code_is_one_rolling_restart_however_it_comes() {
         fs::remove_file(home.path("app/src/deep3/er/3.php")).unwrap();
     });
     assert_eq!(daemon.pool("f").pool.restarts, 0);
+}
+
+#[test]
+fn a_file_behind_links_is_code_too() {
+    let home = Home::new("f: {cmd: php worker.php, cwd: app, watch: '*.php'}\n");
+    fs::create_dir(home.path("app")).unwrap();
+    fs::create_dir(home.path("shared")).unwrap();
+    home.write("app/worker.php", include_str!("worker.php"));
+    home.write("shared/real.php", "<?php\n");
+    let link = |to: &str, name: &str| std::os::unix::fs::symlink(to, home.path(name)).unwrap();
+    link("real.php", "shared/named.php");
+    link("../shared/named.php", "app/linked.php");
+    let daemon = Daemon::start_in(home, &[]);
+    let before = pids(&daemon.ready("f", 1));
+    daemon.home.write("shared/real.php", "<?php // changed\n");
+    until("the next process", || pids(&daemon.ready("f", 1)) != before);
+    let log = daemon.log();
+    assert!(log.contains("app/linked.php has changed"), "{log}");
 }
 
 #[test]

@@ -213,6 +213,28 @@ functions:
     );
 }
 
+#[test]
+fn the_daemon_ends_with_a_pool_whose_check_lets_it_start_nothing() {
+    let mut daemon = Daemon::start(
+        r#"
+server: {exit_on_failure: true}
+functions:
+  good: {cmd: php worker.php}
+  bad: {cmd: php worker.php, check: "until [ -e go ]; do sleep 0.02; done; exit 4", shell: true}
+"#,
+    );
+    daemon.ready("good", 1);
+    daemon.home.write("go", "");
+    assert_eq!(daemon.end().0, 1);
+    let log = daemon.log();
+    assert!(
+        log.contains(
+            "ended by exit_on_failure: bad: its check failed, and none of its processes runs"
+        ),
+        "{log}"
+    );
+}
+
 /// As process 1 of a container: it reaps what it has not started, leaves it alone otherwise, and ends when it is told to.
 #[test]
 fn as_process_1() {
@@ -225,19 +247,8 @@ fn as_process_1() {
         return;
     }
     let home = Home::new("f: {cmd: php worker.php}\n");
-    let serve = home.serve(&["-L", "127.0.0.1", "-p", "0"]);
-    let mut command = Command::new("unshare");
-    command
-        .args(["--pid", "--fork", "--mount-proc", "--kill-child"])
-        .arg(serve.get_program())
-        .args(serve.get_args())
-        .current_dir(serve.get_current_dir().unwrap());
-    for (name, value) in serve.get_envs() {
-        match value {
-            Some(value) => command.env(name, value),
-            None => command.env_remove(name),
-        };
-    }
+    let words = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"];
+    let command = home.serve_by(&words);
     let mut daemon = Daemon::start_as(home, command);
     let before = daemon.ready("f", 1);
     assert_eq!(daemon.status().server.pid, 1);

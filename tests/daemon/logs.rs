@@ -1,9 +1,13 @@
 //! What the workers write, from the pipe to `gearpool logs`.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File, OpenOptions};
+use std::io::{BufRead, BufReader, PipeReader};
+use std::os::fd::AsFd;
 use std::path::Path;
+use std::process::Stdio;
 
+use gearpool::sys::pipe;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -228,27 +232,16 @@ fn a_full_disk_is_said_once_and_the_workers_go_on() {
         "workers.yaml",
         "server: {log_dir: disk/logs}\nfunctions: {f: {cmd: php worker.php, min: 2}}\n",
     );
-    let serve = home.serve(&["-L", "127.0.0.1", "-p", "0"]);
-    let mut command = home.gearpool(&[]);
-    let environment: Vec<_> = serve
-        .get_envs()
-        .map(|(name, value)| (name.to_owned(), value.map(ToOwned::to_owned)))
-        .collect();
-    command = {
-        let mut unshare = std::process::Command::new("unshare");
-        unshare
-            .args(["--map-root-user", "--mount", "sh", "-c", &mount, "sh"])
-            .arg(command.get_program())
-            .args(serve.get_args())
-            .current_dir(serve.get_current_dir().unwrap());
-        for (name, value) in environment {
-            match value {
-                Some(value) => unshare.env(name, value),
-                None => unshare.env_remove(name),
-            };
-        }
-        unshare
-    };
+    let words = [
+        "unshare",
+        "--map-root-user",
+        "--mount",
+        "sh",
+        "-c",
+        &mount,
+        "sh",
+    ];
+    let command = home.serve_by(&words);
     let daemon = Daemon::start_as(home, command);
     daemon.ready("f", 2);
     let inside = Path::new("/proc")
@@ -317,4 +310,94 @@ fn a_log_folder_that_is_removed_is_made_again() {
     });
     assert_eq!(daemon.run(&["logs", "--job", &handle]).out, "two\n");
     assert_eq!(daemon.status().server.logs_dropped, 0);
+}
+
+/// A daemon whose standard output, where the lines of `loud` go, is a pipe of ours.
+fn with_a_pipe() -> (Daemon, PipeReader) {
+    let home = Home::new(
+        r#"
+functions:
+  loud: {cmd: php worker.php, stop_timeout: 200ms, log: {file: /dev/stdout, format: json}}
+  other: {cmd: php worker.php}
+"#,
+    );
+    let (reader, writer) = std::io::pipe().unwrap();
+    let mut command = home.serve(&["-L", "127.0.0.1", "-p", "0"]);
+    command.stdin(Stdio::null()).stdout(writer);
+    let daemon = Daemon::start_with(home, command);
+    daemon.ready("loud", 1);
+    daemon.ready("other", 1);
+    (daemon, reader)
+}
+
+#[test]
+fn standard_output_that_nobody_reads_holds_up_no_other_process_and_not_the_end() {
+    let (mut daemon, reader) = with_a_pipe();
+    // more than all pipes on the way hold
+    daemon.queue("loud", &vec![format!("say {}", "x".repeat(20_000)); 40]);
+    until("the pipe to be full", || {
+        pipe::waiting(reader.as_fd()) > 60_000
+    });
+    let before = pids(&daemon.ready("other", 1))[0];
+    kill(Pid::from_raw(before.cast_signed()), Signal::SIGKILL).unwrap();
+    until("the other one's successor", || {
+        pids(&daemon.pool("other").members)
+            .iter()
+            .any(|&pid| pid != before)
+    });
+    daemon.ready("other", 1);
+    assert_eq!(daemon.result("other", "sleep 0").code, 0);
+    let told = "other/1: the last of its output is not written yet";
+    assert!(daemon.log().contains(told), "{}", daemon.log());
+    daemon.signal(Signal::SIGTERM);
+    assert_eq!(daemon.end().0, 0);
+}
+
+#[test]
+fn standard_output_whose_reader_has_gone_is_said_and_the_workers_go_on() {
+    let (daemon, reader) = with_a_pipe();
+    assert_eq!(daemon.result("loud", "say one").code, 0);
+    let mut lines = BufReader::new(reader);
+    let mut line = String::new();
+    lines.read_line(&mut line).unwrap();
+    let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(
+        (&line["pool"], &line["line"]),
+        (&"loud".into(), &"one".into())
+    );
+    drop(lines);
+    daemon.queue("loud", &vec![format!("say {}", "x".repeat(20_000)); 40]);
+    done(&daemon, "loud", 41);
+    let server = daemon.status().server;
+    assert_eq!(server.logs_failing, 1);
+    assert!(server.logs_dropped > 100_000, "{server:?}");
+}
+
+/// Such as a terminal that was stopped with Ctrl-S.
+#[test]
+fn a_daemon_whose_own_log_nobody_reads_goes_on() {
+    let home = Home::new("f: {cmd: php worker.php}\n");
+    let fifo = home.path("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    // so that the daemon finds a reader when it opens it
+    let both = OpenOptions::new().read(true).write(true).open(&fifo);
+    let command = home.serve_by(&["sh", "-c", "exec \"$@\" -vvv 2>fifo", "sh"]);
+    let mut daemon = Daemon::start_as(home, command);
+    let mut reader = BufReader::new(File::open(&fifo).unwrap());
+    drop(both);
+    daemon.ready("f", 1);
+    daemon.queue("f", &vec!["sleep 0".to_owned(); 500]);
+    done(&daemon, "f", 500);
+
+    let mut line = String::new();
+    while pipe::waiting(reader.get_ref().as_fd()) > 0 {
+        reader.read_line(&mut line).unwrap();
+    }
+    // with the room come lines again
+    daemon.signal(Signal::SIGTERM);
+    assert_eq!(daemon.end().0, 0);
+    let rest: Vec<_> = reader.lines().map(Result::unwrap).collect();
+    let told = "lines are left out here, for nobody has read this";
+    assert!(rest.iter().any(|line| line.ends_with(told)), "{rest:?}");
+    assert!(rest.last().unwrap().ends_with("ended"), "{rest:?}");
 }

@@ -293,6 +293,38 @@ fn a_file_behind_links_is_followed() {
     until("the new one to be read", || daemon.pool("f").pool.max == 3);
 }
 
+/// As where a file is kept in a deployment, and a link leads to it.
+#[test]
+fn a_file_that_a_link_leads_to_is_followed_where_it_is() {
+    let home = Home::new("include: more.yaml\nfunctions: {f: {cmd: php worker.php}}\n");
+    fs::create_dir(home.path("kept")).unwrap();
+    fs::rename(home.path("workers.yaml"), home.path("kept/main.yaml")).unwrap();
+    let more = |max: u32| format!("g: {{cmd: php worker.php, max: {max}}}\n");
+    home.write("kept/more.yaml", &more(1));
+    for (to, name) in [("main", "workers"), ("more", "more")] {
+        symlink(
+            format!("kept/{to}.yaml"),
+            home.path(&format!("{name}.yaml")),
+        )
+        .unwrap();
+    }
+    let daemon = Daemon::start_in(home, &[]);
+    daemon.ready("g", 1);
+    daemon.home.replace("kept/more.yaml", &more(2));
+    until("the included one to be read", || {
+        daemon.pool("g").pool.max == 2
+    });
+    daemon.home.replace(
+        "kept/main.yaml",
+        "include: more.yaml\nfunctions: {f: {cmd: php worker.php, max: 3}}\n",
+    );
+    until("the file to be read", || daemon.pool("f").pool.max == 3);
+    daemon.home.write("kept/more.yaml", &more(4));
+    until("the included one to be read again", || {
+        daemon.pool("g").pool.max == 4
+    });
+}
+
 #[test]
 fn check_says_what_a_reload_would_change() {
     let daemon = Daemon::start("f: {cmd: php worker.php, min: 1, max: 2}\n");

@@ -9,7 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::running::Running;
-use crate::support::{Daemon, Home, finish, until};
+use crate::support::{Daemon, Home, finish, pids, until};
 
 #[test]
 fn a_running_job_is_finished_and_no_other_begun() {
@@ -182,6 +182,21 @@ fn what_a_daemon_and_its_guardian_leave_is_ended_by_the_next_one() {
     assert!(before.contains(told), "{log}");
     daemon.home.run(&["stop", "f"]);
     assert!(next.ended().is_none());
+}
+
+/// A copy of the state folder, for a trial beside it, ends nothing of a daemon that lives.
+#[test]
+fn a_daemon_that_lives_keeps_its_processes() {
+    let daemon = Daemon::start("f: {cmd: php worker.php}\n");
+    let before = pids(&daemon.ready("f", 1));
+    let trial = Home::new("f: {cmd: php worker.php}\n");
+    fs::create_dir(trial.path("state")).unwrap();
+    trial.write("state/instance", &daemon.home.read("state/instance"));
+    let trial = Daemon::start_in(trial, &[]);
+    trial.ready("f", 1);
+    assert!(!trial.log().contains("left behind"), "{}", trial.log());
+    assert_eq!(pids(&daemon.ready("f", 1)), before);
+    assert_eq!(daemon.result("f", "sleep 0").out, before[0].to_string());
 }
 
 /// The number in the handle of a background job.

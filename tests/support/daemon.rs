@@ -106,6 +106,24 @@ impl Home {
         command
     }
 
+    /// The same on a port of the system's, by way of another program, such as `prlimit`, whose words it comes after.
+    pub(crate) fn serve_by(&self, words: &[&str]) -> Command {
+        let serve = self.serve(&["-L", "127.0.0.1", "-p", "0"]);
+        let mut command = Command::new(words[0]);
+        command
+            .args(&words[1..])
+            .arg(serve.get_program())
+            .args(serve.get_args())
+            .current_dir(self.folder.path());
+        for (name, value) in serve.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        command
+    }
+
     /// The daemon and whatever of what it has started is still there.
     pub(crate) fn marked(&self) -> Vec<u32> {
         let mark = format!("{MARK}={}", self.folder.path().display());

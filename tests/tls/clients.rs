@@ -17,7 +17,7 @@ impl Site {
         command
     }
 
-    fn has_worker(&self, function: &str) -> bool {
+    pub(crate) fn has_worker(&self, function: &str) -> bool {
         let functions = self.daemon.status().functions;
         let mut named = functions.iter().filter(|one| one.name == function);
         named.next().is_some_and(|function| function.workers > 0)
@@ -29,16 +29,31 @@ fn run(command: &Command, input: &[u8]) -> Ended {
     finish(Running::start(&name, command, input))
 }
 
+/// Python's gear in a role of the script's.
+pub(crate) fn gear(site: &Site, role: &str) -> Command {
+    let python = concat!(env!("CARGO_MANIFEST_DIR"), "/.tests/venv/bin/python");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tls/gear_tls.py");
+    site.told(python, &[script, role])
+}
+
+/// openssl's s_client as a shell takes it, for one version of TLS.
+pub(crate) fn s_client(site: &Site, version: &str) -> String {
+    format!(
+        "openssl s_client {version} -quiet -verify_return_error -verify_hostname localhost -connect {} -CAfile {} -cert {} -key {}",
+        site.address,
+        site.path("ca.crt"),
+        site.path("client.crt"),
+        site.path("client.key"),
+    )
+}
+
 #[test]
 fn pythons_gear_as_client_and_worker() {
     let site = Site::closed();
-    let python = concat!(env!("CARGO_MANIFEST_DIR"), "/.tests/venv/bin/python");
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tls/gear_tls.py");
-    let worker = site.told(python, &[script, "worker"]);
-    let _worker = Running::start("gear's worker", &worker, b"");
+    let _worker = Running::start("gear's worker", &gear(&site, "worker"), b"");
     until("gear's worker", || site.has_worker("backwards"));
     let job: String = ('a'..='z').cycle().take(1 << 20).collect();
-    let client = run(&site.told(python, &[script, "client"]), job.as_bytes());
+    let client = run(&gear(&site, "client"), job.as_bytes());
     assert_eq!(client.code, 0, "{}", client.err);
     assert!(client.out == job.chars().rev().collect::<String>());
 }
@@ -47,14 +62,8 @@ fn pythons_gear_as_client_and_worker() {
 fn openssls_s_client() {
     let site = Site::closed();
     for version in ["-tls1_2", "-tls1_3"] {
-        let mut command = Command::new("openssl");
-        command
-            .args(["s_client", version, "-quiet", "-verify_return_error"])
-            .args(["-verify_hostname", "localhost"])
-            .args(["-connect", &site.address.to_string()])
-            .args(["-CAfile", &site.path("ca.crt")])
-            .args(["-cert", &site.path("client.crt")])
-            .args(["-key", &site.path("client.key")]);
+        let mut command = Command::new("sh");
+        command.args(["-c", &s_client(&site, version)]);
         let client = Running::start("openssl s_client", &command, b"version\nstatus\n");
         until("the answers", || {
             let output = client.output();

@@ -1,7 +1,12 @@
-"""Python's gear over TLS: gear_tls.py worker|client PORT CA CERT KEY. The client's job is on its standard input."""
+"""Python's gear over TLS: gear_tls.py worker|client|patient PORT CA CERT KEY.
 
+A client's job is on its standard input. The client has it backwards. The patient one's is a path, and comes back once it is there.
+"""
+
+import os
 import sys
 import threading
+import time
 
 import gear
 
@@ -21,16 +26,23 @@ class Client(gear.Client):
         self.ended.set()
 
 
-if role == "client":
+if role != "worker":
     client = Client()
     client.addServer(*server)
     client.waitForServer()
-    client.submitJob(gear.Job(b"backwards", sys.stdin.buffer.read()))
+    function = {"client": b"backwards", "patient": b"patiently"}[role]
+    client.submitJob(gear.Job(function, sys.stdin.buffer.read()))
     sys.exit(0 if client.ended.wait(30) else 1)
 
 worker = gear.Worker("gear over TLS")
 worker.addServer(*server)
 worker.registerFunction("backwards")
+worker.registerFunction("patiently")
 while True:
     job = worker.getJob()
-    job.sendWorkComplete(job.arguments[::-1])
+    if job.name == "backwards":
+        job.sendWorkComplete(job.arguments[::-1])
+        continue
+    while not os.path.exists(job.arguments):
+        time.sleep(0.01)
+    job.sendWorkComplete(job.arguments)

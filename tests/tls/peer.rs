@@ -5,16 +5,17 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 
 use gearpool::proto::{Request, Response};
-use rustls::crypto::ring;
+use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::version::{TLS12, TLS13};
 use rustls::{
-    ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion,
+    ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedCipherSuite,
+    SupportedProtocolVersion,
 };
 
 use crate::pki::{Authority, Signed};
-use crate::support::DEADLINE;
+use crate::support::{DEADLINE, until};
 
 /// Both versions that there are.
 pub(crate) const VERSIONS: [&SupportedProtocolVersion; 2] = [&TLS12, &TLS13];
@@ -28,9 +29,27 @@ pub(crate) fn config(
     own: Option<&Signed>,
     versions: &[&'static SupportedProtocolVersion],
 ) -> Arc<ClientConfig> {
+    config_of(ring::default_provider(), authority, own, versions)
+}
+
+/// The same with one cipher suite alone.
+pub(crate) fn config_with(authority: &Authority, suite: SupportedCipherSuite) -> Arc<ClientConfig> {
+    let provider = CryptoProvider {
+        cipher_suites: vec![suite],
+        ..ring::default_provider()
+    };
+    config_of(provider, authority, None, &[suite.version()])
+}
+
+fn config_of(
+    provider: CryptoProvider,
+    authority: &Authority,
+    own: Option<&Signed>,
+    versions: &[&'static SupportedProtocolVersion],
+) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots.add(certificate(&authority.pem)).unwrap();
-    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+    let builder = ClientConfig::builder_with_provider(Arc::new(provider))
         .with_protocol_versions(versions)
         .unwrap()
         .with_root_certificates(roots);
@@ -73,6 +92,35 @@ impl Peer {
         self.0.flush()
     }
 
+    /// The records that say this, which are to be written to the socket.
+    pub(crate) fn records(&mut self, request: &Request<'_>) -> Vec<u8> {
+        let plain = encoded(request);
+        let (mut records, mut taken) = (Vec::new(), 0);
+        while taken < plain.len() || self.0.conn.wants_write() {
+            taken += self.0.conn.writer().write(&plain[taken..]).unwrap();
+            self.0.conn.write_tls(&mut records).unwrap();
+        }
+        records
+    }
+
+    /// Writes a part of them, and waits until the server has read it.
+    pub(crate) fn write_part(&mut self, part: &[u8]) {
+        self.0.sock.write_all(part).unwrap();
+        let port = |address: SocketAddr| format!(":{:04X} ", address.port());
+        let own = port(self.0.sock.local_addr().unwrap());
+        let servers = port(self.0.sock.peer_addr().unwrap());
+        // the server's end of the connection, with the bytes that wait for it: proc_net_tcp(5)
+        until("the server to have read it", || {
+            let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+            table.lines().any(|line| {
+                let columns: Vec<_> = line.split_whitespace().collect();
+                format!("{} ", columns[1]).ends_with(&servers)
+                    && format!("{} ", columns[2]).ends_with(&own)
+                    && columns[4].ends_with(":00000000")
+            })
+        });
+    }
+
     /// Reads the packet that is to come next.
     pub(crate) fn expect(&mut self, response: &Response<'_>) -> io::Result<()> {
         let mut expected = Vec::new();
@@ -86,6 +134,16 @@ impl Peer {
             expected.len()
         );
         Ok(())
+    }
+
+    /// The handle of the job that was submitted.
+    pub(crate) fn handle(&mut self) -> Vec<u8> {
+        let mut header = [0; 12];
+        self.0.read_exact(&mut header).unwrap();
+        assert_eq!(header[..8], *b"\0RES\0\0\0\x08");
+        let mut handle = vec![0; usize::from(header[11])];
+        self.0.read_exact(&mut handle).unwrap();
+        handle
     }
 
     /// There and back.

@@ -7,7 +7,7 @@ use glob::{MatchOptions, Pattern};
 
 use super::{FileError, env, folder};
 use crate::config::{self, Config, Place, Problem, Problems, Source};
-use crate::daemon::watch::{Depth, Folder, is_scratch};
+use crate::daemon::watch::{Depth, Folder, behind, folder_behind, is_scratch};
 use crate::sys::reason;
 
 /// More files than anybody keeps apart; a pattern that finds more has found something else.
@@ -151,7 +151,13 @@ impl Texts {
             depth: Depth::Itself,
         };
         let patterns = self.patterns.iter().map(|pattern| Folder::of(pattern));
-        std::iter::once(main).chain(patterns).collect()
+        let files = std::iter::once(path).chain(self.included());
+        let behind = files.flat_map(behind);
+        let behind = behind.filter_map(|file| folder_behind(&file));
+        std::iter::once(main)
+            .chain(patterns)
+            .chain(behind)
+            .collect()
     }
 }
 

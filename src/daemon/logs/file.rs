@@ -15,6 +15,7 @@ use super::health::Health;
 use super::index::{Index, IndexState, What};
 use super::{names, older};
 use crate::config::Log;
+use crate::sys::pipe;
 use crate::sys::siphon::Siphon;
 
 /// Where a stream is written.
@@ -331,19 +332,19 @@ impl SlotFile {
             // Where an earlier configuration had it written.
             fs::remove_file(path)?;
         }
-        let file = OpenOptions::new()
-            .read(true)
-            .append(true)
-            .create(true)
-            .mode(0o640)
-            .open(path)
-            .or_else(|error| match fs::metadata(path) {
-                // Standard output may be open for writing alone.
-                Ok(there) if !there.is_file() => OpenOptions::new().append(true).open(path),
-                _ => Err(error),
-            })?;
+        let is_device = Log::is_device(path) || fs::metadata(path).is_ok_and(|it| !it.is_file());
+        let file = match is_device {
+            true => pipe::open_device(path)?,
+            false => OpenOptions::new()
+                .read(true)
+                .append(true)
+                .create(true)
+                .mode(0o640)
+                .open(path)?,
+        };
         let metadata = file.metadata()?;
-        let is_file = metadata.is_file();
+        // the daemon's own standard output may lead to a file, whose name it is not to change
+        let is_file = metadata.is_file() && !is_device;
         self.size = if is_file { metadata.len() } else { 0 };
         self.at_line_start = match self.size.checked_sub(1) {
             Some(last) => {
@@ -520,6 +521,26 @@ mod tests {
         file.append(b"one\n");
         file.append(b"two\n");
         assert_eq!(file.shared.health.dropped(), 8);
+    }
+
+    #[test]
+    fn what_is_under_dev_is_written_and_nothing_else() {
+        let path = PathBuf::from(format!("/dev/shm/gearpool-test-{}.log", std::process::id()));
+        let config = Log {
+            max_size: 4,
+            ..Log::default()
+        };
+        let mut file = open_at(path.clone(), config);
+        file.note(SystemTime::now(), What::Start { pid: 1 });
+        file.append(b"one\ntwo\n");
+        file.append(b"three\n");
+        let written = fs::read_to_string(&path).unwrap();
+        let others = [names::older(&path, 1), names::index(&path)].map(|it| it.exists());
+        fs::remove_file(&path).unwrap();
+        assert_eq!(
+            (written.as_str(), others),
+            ("one\ntwo\nthree\n", [false; 2])
+        );
     }
 
     #[test]

@@ -4,7 +4,10 @@
 //! is in force at once and starts nothing meanwhile. A restart, by hand or for changed code, waits as well.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::Read as _;
 
+use serde::{Deserialize, Serialize};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::pipe::Receiver;
 
@@ -27,6 +30,23 @@ pub(super) struct Checks {
     unfit: BTreeSet<String>,
     askers: Vec<Asker>,
     last: u64,
+    /// Those that were not through when this program took over, until they begin anew.
+    left: Vec<Begun>,
+}
+
+/// A check that was not through when another program took over.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(in crate::daemon) struct Begun {
+    pool: String,
+    restart: Option<Restart>,
+    pid: Option<u32>,
+}
+
+/// What is restarted when a check passes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Restart {
+    All,
+    One(Slot),
 }
 
 /// A pool's check.
@@ -35,8 +55,7 @@ struct Run {
     number: u64,
     /// What passes or does not.
     pool: Arc<Pool>,
-    /// What is restarted when it passes: one slot, or all.
-    restart: Option<Option<Slot>>,
+    restart: Option<Restart>,
     pid: Option<u32>,
 }
 
@@ -53,16 +72,75 @@ impl Checks {
         &self.unfit
     }
 
-    /// These have failed before.
-    pub(super) fn remember(&mut self, unfit: BTreeSet<String>) {
-        self.unfit = unfit;
+    /// These have failed before, and those were not through.
+    pub(super) fn remember(&mut self, unfit: BTreeSet<String>, left: Vec<Begun>) {
+        (self.unfit, self.left) = (unfit, left);
+    }
+
+    /// Those that are not through.
+    pub(super) fn begun(&self) -> Vec<Begun> {
+        let begun = self.runs.iter().map(|(pool, run)| Begun {
+            pool: pool.clone(),
+            restart: run.restart,
+            pid: run.pid,
+        });
+        begun.collect()
     }
 }
 
 impl Manager {
-    /// Whether a check runs or waits to.
-    pub(super) fn is_checking(&self) -> bool {
-        !self.checks.runs.is_empty()
+    /// Another program is to take over, with which the connections of those go who wait for checks. Returns whether there was anybody to
+    /// be told.
+    pub(super) fn put_off_askers(&mut self) -> bool {
+        let askers = std::mem::take(&mut self.checks.askers);
+        let is_anybody = !askers.is_empty();
+        for asker in askers {
+            let pools = asker.open.into_iter().collect::<Vec<_>>().join(", ");
+            let text = format!(
+                "{pools}: an upgrade has come in between, and the check begins anew; the log says what comes of it"
+            );
+            answer(asker.reply, Err(text));
+        }
+        is_anybody
+    }
+
+    /// Begins those anew that the program before this one was in the middle of. What the file has new is being checked already.
+    pub(super) fn check_left(&mut self) {
+        for Begun { pool, restart, pid } in std::mem::take(&mut self.checks.left) {
+            if let Some(pid) = pid {
+                // nobody has reaped it: it is reaped with what others have left
+                let _ = signal::kill_group(pid);
+                self.forget(pid);
+            }
+            let file = self.parts.file.as_ref();
+            match file.and_then(|file| file.wanted(&pool)).cloned() {
+                Some(wanted) if wanted.check.is_some() => {
+                    if restart.is_some() || !self.checks.runs.contains_key(&pool) {
+                        self.check(wanted, restart);
+                    }
+                }
+                _ => self.restart(pool, restart),
+            }
+        }
+    }
+
+    fn restart(&mut self, pool: String, restart: Option<Restart>) {
+        if let Some(restart) = restart {
+            let slot = match restart {
+                Restart::All => None,
+                Restart::One(slot) => Some(slot),
+            };
+            self.events.push_back(Event::Restart { pool, slot });
+        }
+    }
+
+    /// The guardian need not end it any more.
+    fn forget(&self, pid: u32) {
+        if let Some(guardian) = &self.parts.guardian
+            && let Err(error) = guardian.forget(pid)
+        {
+            tracing::debug!(%error, "the guardian does not answer");
+        }
     }
 
     /// Checks the pools of the first file.
@@ -123,7 +201,7 @@ impl Manager {
     ) {
         let open = BTreeSet::from([pool.name.clone()]);
         tracing::info!("{}: restarting when its check has passed", pool.name);
-        self.check(pool, Some(slot));
+        self.check(pool, Some(slot.map_or(Restart::All, Restart::One)));
         let answer = Ok(done);
         self.answer_checked(Applied { answer, open }, reply);
     }
@@ -145,12 +223,12 @@ impl Manager {
     }
 
     /// Checks a pool. One that runs for it already may have seen what was there before, and is given up.
-    fn check(&mut self, pool: Arc<Pool>, restart: Option<Option<Slot>>) {
+    fn check(&mut self, pool: Arc<Pool>, restart: Option<Restart>) {
         let name = pool.name.clone();
         let before = self.give_up(&name);
         let restart = match (before.and_then(|run| run.restart), restart) {
             // two different ones are all
-            (Some(one), Some(other)) if one != other => Some(None),
+            (Some(one), Some(other)) if one != other => Some(Restart::All),
             (one, other) => other.or(one),
         };
         self.checks.last += 1;
@@ -239,10 +317,8 @@ impl Manager {
         pid: Option<u32>,
         failure: Option<Unfit>,
     ) {
-        if let (Some(pid), Some(guardian)) = (pid, &self.parts.guardian)
-            && let Err(error) = guardian.forget(pid)
-        {
-            tracing::debug!(%error, "the guardian does not answer");
+        if let Some(pid) = pid {
+            self.forget(pid);
         }
         let is_current = |run: &Run| run.number == number;
         let is_current = self.checks.runs.get(name).is_some_and(is_current);
@@ -291,10 +367,7 @@ impl Manager {
                     self.configure();
                 }
                 // before the first processes are started, which it does not mean; and what is new replaces all of them by itself
-                if let Some(slot) = run.restart.filter(|_| !is_new) {
-                    let pool = pool.clone();
-                    self.events.push_back(Event::Restart { pool, slot });
-                }
+                self.restart(pool.clone(), run.restart.filter(|_| !is_new));
                 self.events.push_back(Event::Checked { pool, failure });
             }
         }
@@ -350,7 +423,7 @@ impl Manager {
         }
         tracing::info!("{name}: {what}: restarting one process after the other");
         match pool.check {
-            Some(_) => self.check(pool, Some(None)),
+            Some(_) => self.check(pool, Some(Restart::All)),
             None => {
                 self.sample_first();
                 self.events.push_back(Event::Restart {
@@ -398,9 +471,13 @@ async fn outcome(child: Child, pool: &Pool) -> Option<Unfit> {
                 },
             }
         };
-        // what it wrote last is in the pipe; one that it has started may hold the other end for ever
-        while let Some(Ok(count @ 1..)) = pipe.as_mut().map(|pipe| pipe.try_read(&mut buffer)) {
-            tail.push(&buffer[..count]);
+        // What it wrote last is in the pipe, whether or not tokio knows by now that there is something. One that it has started may
+        // hold the other end for ever.
+        let rest = pipe.and_then(|pipe| pipe.into_nonblocking_fd().ok());
+        if let Some(mut rest) = rest.map(File::from) {
+            while let Ok(count @ 1..) = rest.read(&mut buffer) {
+                tail.push(&buffer[..count]);
+            }
         }
         status
     };

@@ -87,7 +87,7 @@ impl Manager {
                     }
                 }
             }
-            Control::Upgrade { force, reply } => self.upgrade(force, Some(reply)),
+            Control::Upgrade(reply) => self.upgrade(Some(reply)),
             Control::Jobs {
                 function,
                 limit,

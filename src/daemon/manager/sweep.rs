@@ -4,6 +4,7 @@
 //! has ended, or below them, and one look at the list of these says that nothing is left, which is nearly always so.
 
 use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
 
 use super::processes::exit_of;
 use super::*;
@@ -17,6 +18,10 @@ const GRACE: Duration = Duration::from_secs(1);
 
 /// How long it is tried with KILL: a process that is stuck in the kernel takes no signal.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long the logs may take for the last of a process's output: a disk that is stuck is to hold up neither the next process nor the
+/// daemon's end.
+const WRITTEN_WITHIN: Duration = Duration::from_secs(2);
 
 /// How often is looked while something is left. The end of one that has come to us is told besides.
 const LOOK: Duration = Duration::from_millis(20);
@@ -136,8 +141,17 @@ impl Manager {
             group.remove();
         }
         let happenings = self.parts.happenings.clone();
+        let member = self.crew.get(proc);
+        let name = member.map(|it| format!("{}/{}", it.pool.name, it.slot.0));
         tokio::spawn(async move {
-            let last_lines = sweep.capture.ended(exit_of(status)).await;
+            let ended = sweep.capture.ended(exit_of(status));
+            let last_lines = timeout(WRITTEN_WITHIN, ended).await.unwrap_or_else(|_| {
+                tracing::warn!(
+                    "{}: the last of its output is not written yet, which is not waited for: the disk of the logs, or who reads them, is stuck",
+                    name.unwrap_or_default()
+                );
+                Vec::new()
+            });
             // the manager ends last
             let _ = happenings.send(Happening::Exited {
                 proc,

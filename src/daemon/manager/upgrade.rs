@@ -12,9 +12,9 @@ use std::process::Stdio;
 
 use tokio::process::Command;
 
+use super::checks::Begun;
 use super::orders::answer;
 use super::*;
-use crate::daemon::control::Force;
 use crate::daemon::handover::{self, FolderState, GuardianState, State};
 use crate::daemon::listener::ListenerState;
 use crate::daemon::logs::PipeState;
@@ -30,6 +30,9 @@ const A_SECOND: u64 = 4 << 20;
 /// How long a moment is looked for in which no connection is between being accepted and being known, and no process between being
 /// reaped and being written off.
 const WAIT: Duration = Duration::from_secs(5);
+
+/// How long of that for one in which no connection is in the middle of its TLS handshake.
+const HANDSHAKES: Duration = Duration::from_millis(500);
 
 /// How soon it is looked for again.
 const AGAIN: Duration = Duration::from_millis(2);
@@ -66,11 +69,11 @@ pub(in crate::daemon) struct Left {
     pub(in crate::daemon) in_force: Option<Vec<Arc<Pool>>>,
     /// Those whose check had failed.
     pub(in crate::daemon) unfit: BTreeSet<String>,
+    pub(in crate::daemon) checks: Vec<Begun>,
 }
 
 /// An upgrade under way.
 pub(super) struct Upgrade {
-    force: Force,
     /// Nobody, for a signal.
     reply: Option<Reply>,
     stage: Stage,
@@ -87,14 +90,12 @@ enum Stage {
 
 impl Manager {
     /// Begins an upgrade.
-    pub(super) fn upgrade(&mut self, force: Force, reply: Option<Reply>) {
-        let refusal = match (&self.upgrade, self.ending, self.secret(force)) {
-            (Some(_), ..) => Some("an upgrade is under way already".to_owned()),
-            (None, Some(_), _) => Some("the daemon is shutting down".to_owned()),
-            (None, None, refusal) => refusal,
-        };
-        if let Some(refusal) = refusal {
-            return refuse(reply, &refusal);
+    pub(super) fn upgrade(&mut self, reply: Option<Reply>) {
+        if self.upgrade.is_some() {
+            return refuse(reply, "an upgrade is under way already");
+        }
+        if self.ending.is_some() {
+            return refuse(reply, "the daemon is shutting down");
         }
         let ground = &self.parts.ground;
         let now = clock::now().unwrap_or_default();
@@ -109,7 +110,6 @@ impl Manager {
             Err(error) => refuse(reply, &format!("{error:#}")),
             Ok(asked) => {
                 self.upgrade = Some(Upgrade {
-                    force,
                     reply,
                     stage: Stage::Asking,
                 });
@@ -120,23 +120,6 @@ impl Manager {
                 });
             }
         }
-    }
-
-    /// Why it is refused for the sake of connections with TLS.
-    fn secret(&self, force: Force) -> Option<String> {
-        let (known, leaving) = self.parts.hub.peers();
-        let all = known.iter().chain(&leaving);
-        let count = all.filter(|peer| peer.speaks_tls()).count();
-        let connections = if count == 1 {
-            "connection speaks"
-        } else {
-            "connections speak"
-        };
-        (count > 0 && force == Force::No).then(|| {
-            format!(
-                "{count} {connections} TLS, which cannot cross to another program; with --force they are cut as by the network, and their workers' jobs go back to the queue"
-            )
-        })
     }
 
     /// The new program has said whether it can go on.
@@ -174,23 +157,33 @@ impl Manager {
     /// The threads stand still since a moment, and everything that they have told has been heard. If this moment will do, the new
     /// program is executed, and this does not return.
     pub(in crate::daemon) fn execute(&mut self, stopped: Duration) {
-        let Some(force) = self.upgrade.as_ref().map(|it| it.force) else {
+        let Some(Upgrade {
+            stage: Stage::Waiting { until, .. },
+            ..
+        }) = self.upgrade
+        else {
             return;
         };
         if let Some(ending) = self.ending {
             return self.call_off(&format!("the daemon is shutting down: {ending:?}"));
         }
-        if self.parts.hub.arriving() > 0 || self.reaped() > 0 {
-            return self.look_again("connections or processes come and go too fast");
+        if self.parts.hub.arriving() > 0 {
+            return self.look_again("connections come and go too fast");
         }
-        if self.is_checking() {
-            return self.look_again("a pool's check is running; try again when it has ended");
+        if self.reaped() > 0 {
+            let why = self.what_is_swept();
+            return self.look_again(&why);
+        }
+        // whoever is in the middle of a handshake has no connection yet, and may never have one: it is cut then
+        let patience = until + HANDSHAKES - WAIT;
+        if self.parts.hub.shaking() > 0 && self.parts.hub.now() < patience {
+            return self.look_again("connections with TLS come and go too fast");
+        }
+        if self.put_off_askers() {
+            self.ordered = self.parts.hub.now();
         }
         if self.parts.hub.now().since(self.ordered) < ANSWER {
             return self.look_again("there are too many orders");
-        }
-        if let Some(refusal) = self.secret(force) {
-            return self.call_off(&refusal);
         }
         let Some(logs) = self.parts.logs.stop(LOGS_STOP) else {
             return self.look_again("the disk of the workers' logs is too slow");
@@ -213,6 +206,18 @@ impl Manager {
             }
         };
         self.call_off(&error);
+    }
+
+    /// Which ends of processes there is no moment between.
+    fn what_is_swept(&self) -> String {
+        let ended = self.sweeps.keys().find_map(|&proc| self.crew.get(proc));
+        match ended {
+            Some(member) => format!(
+                "{}/{} has ended, and what it has left behind has not; try again when that is gone",
+                member.pool.name, member.slot.0
+            ),
+            None => "processes end too fast".to_owned(),
+        }
     }
 
     /// This moment will not do.
@@ -326,6 +331,7 @@ impl Manager {
                 pipes: pipes.into(),
                 in_force: file.as_ref().map(|file| Cow::Borrowed(file.pools())),
                 unfit: Cow::Borrowed(checks.unfit()),
+                checks: checks.begun(),
                 logs_dropped: logs.dropped(),
             };
             let file = state.write(&ground.folder.path)?;
@@ -352,11 +358,12 @@ impl Manager {
             killed,
             in_force,
             unfit,
+            checks,
         } = left;
         (self.supervisor, self.crew, self.losses) = (supervisor, crew, losses);
         (self.groups, self.killed) = (groups, killed);
         self.left = in_force;
-        self.checks.remember(unfit);
+        self.checks.remember(unfit, checks);
         let mut of_pid: HashMap<u32, Vec<_>> = HashMap::new();
         for state in pipes {
             match sys::handover::adopt(state.descriptor()) {

@@ -30,16 +30,18 @@ impl Crew {
     }
 
     /// Has the daemon end when the pool has `exit_on_failure` and does not work: its processes keep dying and none is there that
-    /// has registered, or one has ended badly and is by `restart` not started again.
+    /// has registered, one has ended badly and is by `restart` not started again, or its check has failed before there was any.
     pub(super) fn give_up(&mut self, turn: &mut Turn<'_>) {
         let fails = self.restarts.is_failing() && self.counts.registered == 0;
-        if !self.pool.exit_on_failure || self.gave_up || !(fails || self.lost) {
+        let unfit = self.fitness.is_failing();
+        if !self.pool.exit_on_failure || self.gave_up || !(fails || self.lost || unfit) {
             return;
         }
         self.gave_up = true;
-        let mut reason = match fails {
-            true => "its processes keep dying".to_owned(),
-            false => "a process has ended and is not started again".to_owned(),
+        let mut reason = match (unfit, fails) {
+            (true, _) => "its check failed, and none of its processes runs".to_owned(),
+            (false, true) => "its processes keep dying".to_owned(),
+            (false, false) => "a process has ended and is not started again".to_owned(),
         };
         if let Some(last) = &self.last_exit {
             reason.push_str(&format!("; the last one: {last}"));
