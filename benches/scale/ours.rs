@@ -85,6 +85,7 @@ impl Ours {
             Action::Disconnect { .. }
             | Action::Tell(_)
             | Action::GiveUp { .. }
+            | Action::Renew { .. }
             | Action::Finished => None,
         }
     }

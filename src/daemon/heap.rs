@@ -21,13 +21,17 @@ pub(super) fn start() -> io::Result<()> {
     thread.spawn(|| {
         // what stays resident whatever is given back: code, stacks, half-used pages
         let mut floor = 0;
-        while let Some(before) = heap::now() {
-            if is_worth_it(before, floor) {
-                heap::give_back();
-                let Some(after) = heap::now() else { return };
-                floor = after.resident.saturating_sub(after.used);
-                let given = before.resident.saturating_sub(after.resident) >> 20;
-                tracing::debug!("{given} MiB of memory given back");
+        loop {
+            // what is used is counted block by block, which is for nothing where there is not so much at all
+            if heap::resident().is_some_and(|resident| resident > floor + SPARE) {
+                let Some(before) = heap::now() else { return };
+                if is_worth_it(before, floor) {
+                    heap::give_back();
+                    let Some(after) = heap::now() else { return };
+                    floor = after.resident.saturating_sub(after.used);
+                    let given = before.resident.saturating_sub(after.resident) >> 20;
+                    tracing::debug!("{given} MiB of memory given back");
+                }
             }
             thread::sleep(EVERY);
         }

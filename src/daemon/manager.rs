@@ -170,6 +170,8 @@ pub(super) struct Manager {
     killed: HashSet<ProcId>,
     /// Processes that have ended, until nothing is left of them.
     sweeps: BTreeMap<ProcId, Sweep>,
+    /// When orphans are looked for, because one may have ended.
+    reap_at: Option<Time>,
     /// What the processes have taken down with them.
     losses: Losses,
     /// Events that carrying out an action brought, before the next happening is looked at.
@@ -219,6 +221,8 @@ impl Manager {
             groups: HashMap::new(),
             killed: HashSet::new(),
             sweeps: BTreeMap::new(),
+            // of what has ended before nobody will tell
+            reap_at: Some(Time::ZERO),
             losses: Losses::default(),
             events: VecDeque::new(),
             sample_at: None,
@@ -270,6 +274,7 @@ impl Manager {
             self.read_at,
             self.upgrades_at(),
             self.sweeps.values().map(|sweep| sweep.look_at).min(),
+            self.reap_at,
             self.word_at,
         ]
         .into_iter()
@@ -285,7 +290,6 @@ impl Manager {
     /// Takes everything that has happened since the last call.
     pub(super) fn handle(&mut self, happenings: impl Iterator<Item = Happening>) -> Flow {
         let mut registered = Vec::new();
-        let mut orphans = false;
         for happening in happenings {
             match happening {
                 Happening::Hub(HubSignal::Notice(notice)) => self.notice(notice, &mut registered),
@@ -296,7 +300,7 @@ impl Manager {
                     status,
                     capture,
                 } => self.ended(proc, status, capture),
-                Happening::Child => orphans = true,
+                Happening::Child => self.child_ended(),
                 Happening::Exited {
                     proc,
                     status,
@@ -313,7 +317,7 @@ impl Manager {
                     pid,
                     failure,
                 } => self.checked(&pool, number, pid, failure),
-                Happening::CodeChanged { pool, what } => self.code_changed(&pool, &what),
+                Happening::CodeChanged { pool, what } => self.code_changed(pool, what),
                 Happening::Reload => {
                     self.parts.log.reopen();
                     if self.parts.file.is_some() || self.parts.pem_files.is_some() {
@@ -329,7 +333,8 @@ impl Manager {
         }
         self.adopt(registered);
         let now = self.parts.hub.now();
-        if orphans || self.sweeps.values().any(|sweep| sweep.look_at <= now) {
+        let looks = self.sweeps.values().map(|sweep| sweep.look_at);
+        if looks.chain(self.reap_at).any(|at| at <= now) {
             self.sweep();
         }
         self.do_due();
@@ -447,6 +452,7 @@ impl Manager {
                     let _ = group.kill();
                 }
             }
+            Action::Renew { pool } => self.renew(&pool),
             Action::Tell(tell) => say(&tell),
             Action::GiveUp { pool, reason } => {
                 tracing::error!("{pool}: {reason}; exit_on_failure is set: the daemon ends");

@@ -15,6 +15,7 @@ mod happened;
 mod look;
 mod rush;
 mod size;
+mod unrest;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -26,6 +27,7 @@ pub(super) use self::counts::Counts;
 use self::fitness::Fitness;
 pub(super) use self::happened::Ending;
 use self::rush::Rushing;
+use self::unrest::Unrest;
 use super::event::{Action, Level, Pressure, ProcId, Slot, Stop, Tell};
 use super::guard::Held;
 use super::jitter::Jitter;
@@ -89,6 +91,9 @@ pub(super) struct Crew {
     rush: Option<Rushing>,
     /// What became of its check.
     fitness: Fitness,
+    /// What became of changes of its code.
+    #[serde(default)]
+    unrest: Unrest,
 
     /// In the order of their start, which is that of their numbers.
     members: Vec<Process>,
@@ -163,6 +168,7 @@ impl Crew {
             by_hand: ByHand::default(),
             rush: None,
             fitness: Fitness::of_new(&pool),
+            unrest: Unrest::default(),
             members: Vec::new(),
             counts: Counts::default(),
             vacant: BTreeSet::new(),
@@ -226,6 +232,9 @@ impl Crew {
     }
 
     pub(super) fn restart(&mut self, slot: Option<Slot>) {
+        if slot.is_none() {
+            self.unrest.restarted();
+        }
         for member in &mut self.members {
             if slot.is_none_or(|slot| slot == member.slot) {
                 member.stale.get_or_insert(Why::Restart);
@@ -273,6 +282,7 @@ impl Crew {
         self.dirty = false;
         self.waiting = Waiting::Nothing;
         self.advance(turn);
+        self.renew_held(turn);
         self.counts = self.count();
         let gone_because = self.gone_because(daemon);
         if gone_because.is_none() {
@@ -589,7 +599,11 @@ impl Crew {
             _ => self.past.peak_falls_at(),
         };
         self.due = processes
-            .chain([restart, shed, peak].into_iter().flatten())
+            .chain(
+                [restart, shed, peak, self.unrest.due()]
+                    .into_iter()
+                    .flatten(),
+            )
             .min();
     }
 

@@ -74,6 +74,8 @@ pub enum Event {
         pool: String,
         failure: Option<Unfit>,
     },
+    /// Files of a pool's code have changed, such as this one.
+    CodeChanged { pool: String, what: String },
     /// How the machine is, sampled.
     Pressed(Pressure),
     /// Keep the pool between these two until the file changes it. `min == max` holds one number.
@@ -200,6 +202,8 @@ pub enum Action {
     Disconnect { proc: ProcId },
     /// Send KILL to the process group.
     Kill { proc: ProcId },
+    /// The pool's code has changed: answered by `Restart`, when its check has passed.
+    Renew { pool: String },
     /// Something to tell the operator, once.
     Tell(Tell),
     /// A pool with `exit_on_failure` does not work, for this reason: the daemon is to end, and to say so. Answered by `ShutDown`.

@@ -325,7 +325,7 @@ impl World {
                 let after = self.millis(1, 20);
                 self.exit(proc, after, ExitStatus::Signal(9));
             }
-            Action::Tell(_) | Action::GiveUp { .. } => {}
+            Action::Tell(_) | Action::GiveUp { .. } | Action::Renew { .. } => {}
             Action::Finished => {
                 assert!(!self.finished, "finished twice");
                 assert!(self.children.is_empty(), "finished with processes left");

@@ -185,6 +185,11 @@ impl Supervisor {
                     crew.checked(failure);
                 }
             }
+            Event::CodeChanged { pool, what } => {
+                if let Some(crew) = at(crews, by_name.get(&pool)) {
+                    crew.code_changed(what, turn);
+                }
+            }
             Event::Pressed(pressure) => self.pressure = pressure,
             Event::Scale { pool, min, max } => {
                 if let Some(crew) = at(crews, by_name.get(&pool)) {

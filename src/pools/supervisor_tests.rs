@@ -134,6 +134,7 @@ impl Stage {
                     Action::Disconnect { proc } => format!("disconnect {}", proc.0),
                     Action::Kill { proc } => format!("kill {}", proc.0),
                     Action::GiveUp { pool, reason } => format!("give up {pool}: {reason}"),
+                    Action::Renew { pool } => format!("renew {pool}"),
                     Action::Finished => "finished".into(),
                     Action::Tell(_) => return None,
                 })

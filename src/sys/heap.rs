@@ -13,12 +13,17 @@ pub struct Memory {
     pub used: u64,
 }
 
-/// How it is now. `None` where the allocator does not say.
+/// How it is now. `None` where the allocator does not say. Takes the longer the more lies about unused.
 pub fn now() -> Option<Memory> {
     Some(Memory {
-        resident: super::pressure::resident(std::process::id())?,
+        resident: resident()?,
         used: used()?,
     })
+}
+
+/// [`Memory::resident`] alone.
+pub fn resident() -> Option<u64> {
+    super::pressure::resident(std::process::id())
 }
 
 #[cfg(target_env = "gnu")]

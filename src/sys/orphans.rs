@@ -11,7 +11,7 @@
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::Pid;
 
 use super::process::{self, Process};
@@ -23,6 +23,12 @@ use crate::config::Signal;
 /// None are known for kernels since 3.4.
 pub fn inherit() -> std::io::Result<()> {
     Ok(nix::sys::prctl::set_child_subreaper(true)?)
+}
+
+/// Whether a child, whosever it is, has ended and not been reaped. Looks at each and is the quicker way to know that none has.
+pub fn have_ended() -> bool {
+    let looking = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    waitid(Id::All, looking).is_ok_and(|status| status != WaitStatus::StillAlive)
 }
 
 /// Reaps the child `pid` if it has ended; true when it is gone. Never of a child that somebody else waits for: its end would be lost.

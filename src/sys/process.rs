@@ -6,6 +6,8 @@ use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::str::SplitAsciiWhitespace;
 
+use nix::unistd::{Pid, getsid};
+
 /// One line of the table, proc_pid_stat(5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Process {
@@ -32,6 +34,12 @@ pub fn all() -> Vec<Process> {
 pub(super) fn ids() -> impl Iterator<Item = u32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+/// The session of the process `pid`, getsid(2). 0 for one of another namespace.
+pub(super) fn session(pid: u32) -> Option<u32> {
+    let pid = Pid::from_raw(i32::try_from(pid).ok()?);
+    Some(getsid(Some(pid)).ok()?.as_raw().cast_unsigned())
 }
 
 /// The process `pid`, if it exists.
@@ -166,6 +174,8 @@ mod tests {
     fn this_process_is_in_the_table() {
         let own = std::process::id();
         assert_eq!(one(own).unwrap().pid, own);
+        assert_eq!(session(own), Some(one(own).unwrap().session));
+        assert_eq!(session(u32::MAX), None);
         assert!(all().iter().any(|process| process.pid == own));
     }
 }

@@ -380,6 +380,28 @@ fn a_file_behind_links_is_code_too() {
 }
 
 #[test]
+fn a_pool_that_writes_what_it_watches_is_told_of_and_held_off() {
+    // its check does, before each restart, and is sooner done than a start
+    let file = "f: {cmd: exec php worker.php, shell: true, min: 0, check: date >> own.php, watch: '*.php'}\n";
+    let daemon = Daemon::start(file);
+    let words = "own.php has changed, as after each of the last 8 restarts, so its processes may write what \"watch\" finds";
+    until("the restart to wait", || {
+        daemon.pool("f").pool.reason.contains(words)
+    });
+    assert!(restarts(&daemon) <= 8, "{}", daemon.log());
+    let warning = "WARN f: the restart for changed files waits for 5 s: ";
+    until("the log to tell", || daemon.log().contains(warning));
+    // one by hand has the change, and whoever sees to the pattern need not wait
+    let by_hand = daemon.run(&["restart", "f"]);
+    assert_eq!(by_hand.code, 0, "{by_hand:?}");
+    let file = file.replace("*.php", "worker.php");
+    daemon.home.write("workers.yaml", &file);
+    until("the pool to have nothing to tell", || {
+        daemon.pool("f").pool.reason == "at min"
+    });
+}
+
+#[test]
 fn a_link_that_leads_to_another_release_is_changed_code() {
     let home = Home::new("f: {cmd: php worker.php, cwd: app/current, watch: '*.php'}\n");
     for release in ["1", "2"] {

@@ -257,7 +257,7 @@ impl World {
                 self.check_may_stop(proc);
                 self.kill(proc, cause(proc));
             }
-            Action::Tell(_) | Action::GiveUp { .. } => {}
+            Action::Tell(_) | Action::GiveUp { .. } | Action::Renew { .. } => {}
             Action::Finished => {
                 assert!(!self.is_finished, "finished twice");
                 assert!(self.procs.is_empty(), "finished with processes left");

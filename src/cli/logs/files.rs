@@ -56,6 +56,17 @@ impl Generation {
         }
     }
 
+    /// The same file once more, without its index.
+    pub(super) fn try_clone(&self) -> io::Result<Generation> {
+        Ok(Generation {
+            age: self.age,
+            id: self.id,
+            file: self.file.try_clone()?,
+            packing: self.packing,
+            index: None,
+        })
+    }
+
     /// What was written, from its first byte.
     pub(super) fn text(&self) -> Box<dyn Read + '_> {
         match self.packing {
@@ -65,8 +76,8 @@ impl Generation {
     }
 }
 
-/// A file's identity while it is open: a rename keeps it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A file's identity while it is open: a rename keeps it. The default is none's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct FileId {
     device: u64,
     inode: u64,

@@ -1,12 +1,13 @@
 //! What was written in one job: once, or as it comes.
 
 use std::collections::BTreeMap;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Write as _};
 
 use anyhow::{Context as _, anyhow};
 
 use super::files::SlotLog;
-use super::{LOOK, Logs, index, unreadable};
+use super::part::Part;
+use super::{LOOK, Logs, unreadable};
 use crate::cli::Failure;
 use crate::cli::client::Daemon;
 use crate::cli::terminal::{self, Reader};
@@ -16,95 +17,72 @@ use crate::status::jobs::{JobState, JobView};
 /// So many looks after its end may find nothing more of a job before there is nothing more.
 const LAST_LOOKS: u32 = 5;
 
-/// Lets through what has not been written before.
-struct Rest<'a, W> {
-    out: &'a mut W,
-    before: u64,
-    seen: u64,
-}
-
-impl<W: Write> Write for Rest<'_, W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let known = self.before.saturating_sub(self.seen);
-        let known = usize::try_from(known).map_or(bytes.len(), |known| known.min(bytes.len()));
-        self.out.write_all(&bytes[known..])?;
-        self.seen += bytes.len() as u64;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
-    }
-}
-
 impl Logs {
     /// What was written in a job, to the byte, in the order in which slots were given it.
     pub(super) fn job(&self, job: &str) -> Result<u8, Failure> {
-        let mut written = BTreeMap::new();
-        if self.rest_of_job(job, &mut written)? == Reader::Gone || !written.is_empty() {
-            return Ok(0);
+        match self.rest_of_job(job, &mut BTreeMap::new())? {
+            Some(0) => Err(self.no_lines(job)),
+            Some(_) | None => Ok(0),
         }
-        Err(self.no_lines(job))
     }
 
     /// The same, and what comes, until the job has ended. One that has not begun is waited for.
     pub(super) async fn follow_job(&self, job: &str, daemon: &Daemon) -> Result<u8, Failure> {
-        let mut written = BTreeMap::new();
+        let mut parts = BTreeMap::new();
+        let mut has_written = false;
         let mut looks_left = LAST_LOOKS;
         while looks_left > 0 {
             // before the files: what it wrote is there soon after its end
             let lives = lives(job, daemon).await;
-            let before: u64 = written.values().sum();
-            if self.rest_of_job(job, &mut written)? == Reader::Gone
-                || terminal::asked() == Reader::Gone
-            {
+            let Some(written) = self.rest_of_job(job, &mut parts)? else {
+                return Ok(0);
+            };
+            if terminal::asked() == Reader::Gone {
                 return Ok(0);
             }
-            let is_still = written.values().sum::<u64>() == before;
-            looks_left = match lives || !is_still {
+            has_written |= written > 0;
+            looks_left = match lives || written > 0 {
                 true => LAST_LOOKS,
                 false => looks_left - 1,
             };
             tokio::time::sleep(LOOK).await;
         }
-        match written.is_empty() {
-            true => Err(self.no_lines(job)),
-            false => Ok(0),
+        match has_written {
+            true => Ok(0),
+            false => Err(self.no_lines(job)),
         }
     }
 
-    /// Writes what the slots have written in a job beyond what has been written already.
+    /// Writes what the slots have written in a job since the last time, and returns how many bytes that were; `None` when nobody reads
+    /// them any more.
     fn rest_of_job(
         &self,
         job: &str,
-        written: &mut BTreeMap<SlotLog, u64>,
-    ) -> Result<Reader, Failure> {
-        let mut had = Vec::new();
+        parts: &mut BTreeMap<SlotLog, Part>,
+    ) -> Result<Option<u64>, Failure> {
         for log in self.find().with_context(|| unreadable(&self.log_dir))? {
-            let begun = index::first_begin(&log, job).with_context(|| unreadable(&log.path))?;
-            had.extend(begun.map(|begun| (begun, log)));
+            let path = log.path.clone();
+            let part = parts.entry(log).or_insert_with(|| Part::new(path.clone()));
+            part.look(job).with_context(|| unreadable(&path))?;
         }
-        had.sort();
+        let mut had: Vec<_> = parts
+            .iter_mut()
+            .filter_map(|(log, part)| Some((part.begun()?.to_owned(), log, part)))
+            .collect();
+        had.sort_by(|(one, log, _), (other, other_log, _)| (one, log).cmp(&(other, other_log)));
         let mut out = BufWriter::new(io::stdout().lock());
-        for (_, log) in had {
-            let before = written.get(&log).copied().unwrap_or(0);
-            let mut rest = Rest {
-                out: &mut out,
-                before,
-                seen: 0,
-            };
-            let found = index::write_job(&log, job, &mut rest);
-            let seen = rest.seen;
-            match found {
-                Ok(_) if seen > before => drop(written.insert(log, seen)),
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-                    return Ok(Reader::Gone);
-                }
+        let mut written = 0;
+        for (_, _, part) in had {
+            match part.write(&mut out) {
+                Ok(count) => written += count,
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(None),
                 Err(error) => return Err(Failure::Failed(error.into())),
             }
         }
-        terminal::reader(out.flush())
+        Ok(match terminal::reader(out.flush())? {
+            Reader::There => Some(written),
+            Reader::Gone => None,
+        })
     }
 
     fn no_lines(&self, job: &str) -> Failure {
@@ -120,24 +98,4 @@ async fn lives(job: &str, daemon: &Daemon) -> bool {
     let path = format!("/jobs/{}", segment(job));
     let shown: Result<JobView, Failure> = daemon.get(&path).await;
     shown.is_ok_and(|job| job.state != JobState::Failed)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_was_written_before_is_left_out() {
-        let mut out = Vec::new();
-        let mut rest = Rest {
-            out: &mut out,
-            before: 5,
-            seen: 0,
-        };
-        for bytes in [&b"abc"[..], b"defg", b"h"] {
-            rest.write_all(bytes).unwrap();
-        }
-        assert_eq!(rest.seen, 8);
-        assert_eq!(out, b"fgh");
-    }
 }

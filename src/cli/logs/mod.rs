@@ -6,6 +6,7 @@ mod files;
 mod index;
 mod job;
 mod lines;
+mod part;
 mod tail;
 
 use std::collections::BTreeMap;

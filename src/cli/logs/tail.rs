@@ -78,29 +78,15 @@ impl Tail {
         if self.open.as_ref().is_some_and(|open| open.id == there) {
             return Ok(ControlFlow::Continue(()));
         }
-        let mut younger = generations(&self.path)?;
+        let mut files = generations(&self.path)?;
         if let Some(open) = &mut self.open {
             // Nothing is written to it any more, now that there is a younger one; the last read may have been just before that.
             if open.read(&mut take)?.is_break() {
                 return Ok(ControlFlow::Break(()));
             }
-            match younger.iter().position(|one| one.id == open.id) {
-                Some(place) => younger.truncate(place),
-                None => {
-                    // It has been deleted, as the oldest or by a person. Of the others, those that were there before it have been read.
-                    let written = open.file.metadata()?.modified()?;
-                    // One that is as old and compressed is what has become of it.
-                    younger.retain(|one| {
-                        let modified = one.file.metadata().and_then(|metadata| metadata.modified());
-                        modified.is_ok_and(|modified| match one.packing {
-                            Packing::Plain => modified >= written,
-                            Packing::Gzip => modified > written,
-                        })
-                    });
-                }
-            }
+            files = younger(files, open.id, &open.file)?;
         }
-        for generation in younger.into_iter().rev() {
+        for generation in files.into_iter().rev() {
             let read = match generation.packing {
                 Packing::Gzip => read_to_end(generation.text(), &mut take)?,
                 Packing::Plain => {
@@ -133,6 +119,30 @@ impl Open {
         }
         read_to_end(&self.file, take)
     }
+}
+
+/// Those of a log's files that are younger than one which was open.
+pub(super) fn younger(
+    mut files: Vec<Generation>,
+    id: FileId,
+    open: &File,
+) -> io::Result<Vec<Generation>> {
+    match files.iter().position(|one| one.id == id) {
+        Some(place) => files.truncate(place),
+        None => {
+            // It has been deleted, as the oldest or by a person. Of the others, those that were there before it have been read.
+            let written = open.metadata()?.modified()?;
+            // One that is as old and compressed is what has become of it.
+            files.retain(|one| {
+                let modified = one.file.metadata().and_then(|metadata| metadata.modified());
+                modified.is_ok_and(|modified| match one.packing {
+                    Packing::Plain => modified >= written,
+                    Packing::Gzip => modified > written,
+                })
+            });
+        }
+    }
+    Ok(files)
 }
 
 fn read_to_end(

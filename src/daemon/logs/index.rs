@@ -15,7 +15,7 @@
 //! the log, and a new one begins with what is still true, marked as `continued`; a `start` ends every job before it.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 use std::time::SystemTime;
@@ -23,6 +23,9 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use crate::jobs::Outcome;
+
+/// So many bytes of an index may be kept beside an empty log, which is never rotated.
+const MAX_OF_NOTHING: u64 = 16 << 10;
 
 /// A line of an index.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -152,6 +155,7 @@ impl Index {
 
     fn open_file(&self) -> io::Result<File> {
         OpenOptions::new()
+            .read(true)
             .append(true)
             .create(true)
             .mode(0o640)
@@ -161,7 +165,7 @@ impl Index {
     /// Goes on in the file beside a log that now has `size` bytes. An index of what is no longer there is emptied.
     pub(super) fn open(&mut self, size: u64) {
         let emptied = self.open_file().and_then(|file| {
-            if size == 0 {
+            if size == 0 && !is_of_nothing(&file)? {
                 file.set_len(0)?;
             }
             Ok(file)
@@ -229,6 +233,18 @@ impl Index {
             self.is_torn = file.write_all(lines).is_err();
         }
     }
+}
+
+/// Whether an index is true of an empty log, and short: of processes that have come and gone without a word. To empty it for each would
+/// be dear. What ext4(5) finds emptied and written to when it is closed, it puts on the disk (`auto_da_alloc`).
+fn is_of_nothing(index: &File) -> io::Result<bool> {
+    let mut lines = Vec::new();
+    index.take(MAX_OF_NOTHING).read_to_end(&mut lines)?;
+    // offsets do not go down
+    let last = lines.trim_ascii_end().rsplit(|&byte| byte == b'\n').next();
+    let last = last.and_then(|line| serde_json::from_slice::<Event>(line).ok());
+    let is_whole = (lines.len() as u64) < MAX_OF_NOTHING && lines.ends_with(b"\n");
+    Ok(lines.is_empty() || (is_whole && last.is_some_and(|event| event.at == 0)))
 }
 
 fn event(lines: &mut Vec<u8>, at: u64, time: SystemTime, what: What, continued: bool) {
@@ -330,5 +346,35 @@ mod tests {
         let told: Vec<&What> = events.iter().map(|event| &event.what).collect();
         let b = "b".to_owned();
         assert_eq!(told, [&What::Start { pid: 811 }, &What::Begin { job: b }]);
+    }
+
+    #[test]
+    fn who_has_written_nothing_empties_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("1.log.index");
+        let lines = || std::fs::read_to_string(&path).unwrap().lines().count();
+        let come_and_go = |at| {
+            let mut index = Index::new(path.clone(), IndexState::default());
+            index.open(at);
+            index.note(at, SystemTime::now(), What::Start { pid: 811 });
+            index.note(at, SystemTime::now(), What::Exit(Exit::default()));
+        };
+        for times in 1..10 {
+            come_and_go(0);
+            assert_eq!(lines(), 2 * times);
+        }
+        // of a log that somebody has emptied since
+        come_and_go(9);
+        come_and_go(0);
+        assert_eq!(lines(), 2);
+        // a line that was cut off
+        std::fs::write(&path, r#"{"at":0,"time":"x","event":"st"#).unwrap();
+        come_and_go(0);
+        assert_eq!(lines(), 2);
+        // it does not grow for ever
+        for _ in 0..200 {
+            come_and_go(0);
+            assert!(std::fs::metadata(&path).unwrap().len() < MAX_OF_NOTHING + 500);
+        }
     }
 }

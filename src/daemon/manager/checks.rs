@@ -413,23 +413,25 @@ impl Manager {
         }
     }
 
-    pub(super) fn code_changed(&mut self, name: &str, what: &str) {
-        let file = self.parts.file.as_ref();
-        let Some(pool) = file.and_then(|file| file.wanted(name)).cloned() else {
-            return;
-        };
+    pub(super) fn code_changed(&mut self, pool: String, what: String) {
+        if self.ending.is_none() {
+            self.events.push_back(Event::CodeChanged { pool, what });
+        }
+    }
+
+    /// Restarts a pool whose code has changed, when its check has passed.
+    pub(super) fn renew(&mut self, name: &str) {
         if self.ending.is_some() {
             return;
         }
-        tracing::info!("{name}: {what}: restarting one process after the other");
-        match pool.check {
-            Some(_) => self.check(pool, Some(Restart::All)),
+        let file = self.parts.file.as_ref();
+        let wanted = file.and_then(|file| file.wanted(name));
+        match wanted.filter(|pool| pool.check.is_some()).cloned() {
+            Some(pool) => self.check(pool, Some(Restart::All)),
             None => {
                 self.sample_first();
-                self.events.push_back(Event::Restart {
-                    pool: pool.name.clone(),
-                    slot: None,
-                });
+                let pool = name.to_owned();
+                self.events.push_back(Event::Restart { pool, slot: None });
             }
         }
     }

@@ -253,6 +253,7 @@ impl Manager {
             sampled: _,
             gauged: _,
             read_at: _,
+            reap_at: _,
             groups,
             killed,
             // each of them counts as reaped

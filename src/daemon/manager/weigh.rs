@@ -45,11 +45,14 @@ impl Manager {
         }
         self.weighed = now;
         self.oom.look(now);
+        // the pools as they are in force: a member's own is that of its start
+        let pools = self.pools().iter();
+        let limits: HashMap<&str, u64> = pools
+            .filter_map(|pool| Some((pool.name.as_str(), pool.max_memory?)))
+            .collect();
         let mut weights = Vec::new();
         for (proc, member) in self.crew.iter() {
-            // the pool as it is in force: the member's own is that of its start
-            let pool = self.pools().iter().find(|it| it.name == member.pool.name);
-            let Some(max) = pool.and_then(|pool| pool.max_memory) else {
+            let Some(&max) = limits.get(member.pool.name.as_str()) else {
                 continue;
             };
             let counted = self.groups.get(&proc).and_then(Group::memory);

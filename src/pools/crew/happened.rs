@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::unrest::Unrest;
 use super::{ByHand, Crew, Place, Turn, Why};
 use crate::config::{Pool, Restart};
 use crate::pools::event::{ExitStatus, Level, PoolLoad, ProcId, ProcLoad};
@@ -41,6 +42,9 @@ impl Crew {
                 "the file has changed this pool: what was set by hand is dropped".to_owned(),
                 turn.out,
             );
+        }
+        if self.pool.watch != pool.watch {
+            self.unrest = Unrest::default();
         }
         self.pool = pool;
         self.fitness.configured(&self.pool);

@@ -67,6 +67,9 @@ impl Crew {
         if let (Some(rush), None) = (&self.rush, self.by_hand.bounds) {
             reason.push_str(&format!("; {rush}"));
         }
+        if let Some(unrest) = self.unrest.words(now) {
+            reason.push_str(&format!("; {unrest}"));
+        }
         if !self.done.is_empty() {
             reason.push_str(&format!("; {}", self.over()));
         }
