@@ -46,7 +46,8 @@ impl Terminal {
 
     fn tmux(&self, words: &[&str]) -> Command {
         let mut command = Command::new("tmux");
-        command.args(["-u", "-S"]).arg(&self.socket);
+        // not a server of its own, which would outlive the test, while ours is not there yet
+        command.args(["-N", "-u", "-S"]).arg(&self.socket);
         command.args(words);
         command
     }
