@@ -11,7 +11,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::{File, OpenOptions};
-use std::io::{BufReader, BufWriter, Seek as _, Write as _};
+use std::io::{BufWriter, Seek as _, Write as _};
 use std::os::fd::RawFd;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -30,7 +30,7 @@ use crate::config::Pool;
 use crate::jobs;
 use crate::pools::{ProcId, Supervisor};
 use crate::sys::cgroup::Group;
-use crate::sys::handover;
+use crate::sys::handover::{self, Mapped};
 
 /// What the value means. Another version cannot be taken over from, nor handed over to.
 pub const VERSION: u32 = 2;
@@ -166,9 +166,9 @@ pub struct Received {
 /// What keeps this program from going on with it.
 pub fn receive(descriptor: RawFd) -> anyhow::Result<Received> {
     let file = handover::adopt(descriptor).context("there is nothing to take over")?;
-    let mut reader = BufReader::with_capacity(1 << 20, File::from(file));
-    let head: Head =
-        rmp_serde::from_read(&mut reader).context("what was handed over makes no sense")?;
+    let value = Mapped::of(&File::from(file)).context("what was handed over cannot be read")?;
+    let mut reader = rmp_serde::Deserializer::from_read_ref(&*value);
+    let head = Head::deserialize(&mut reader).context("what was handed over makes no sense")?;
     anyhow::ensure!(head.name == NAME, "what was handed over makes no sense");
     anyhow::ensure!(
         head.version == VERSION,
@@ -177,7 +177,7 @@ pub fn receive(descriptor: RawFd) -> anyhow::Result<Received> {
         head.version,
         env!("CARGO_PKG_VERSION"),
     );
-    let state = rmp_serde::from_read(&mut reader).with_context(|| {
+    let state = State::deserialize(&mut reader).with_context(|| {
         format!(
             "gearpool {} cannot read what gearpool {} hands over; restart the daemon instead",
             env!("CARGO_PKG_VERSION"),

@@ -40,7 +40,8 @@ pub(super) enum Place {
     Later { due: Time },
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// What an upgrade hands over of it is in [`row`](super::row).
+#[derive(Clone, Debug)]
 pub(super) struct Job {
     /// The last part of its handle.
     pub(super) number: u64,
@@ -60,11 +61,8 @@ pub(super) struct Job {
     pub(super) since: Time,
     pub(super) numerator: u64,
     pub(super) denominator: u64,
-    #[serde(with = "serde_bytes")]
     pub(super) unique: Box<[u8]>,
-    #[serde(with = "serde_bytes")]
     pub(super) workload: Box<[u8]>,
-    #[serde(with = "serde_bytes")]
     pub(super) reducer: Option<Box<[u8]>>,
     /// Who waits for it: a connection stands here once a submission.
     pub(super) clients: Vec<ConnKey>,
@@ -108,6 +106,14 @@ fn unseeded() -> SeedableRandomState {
 }
 
 impl Jobs {
+    /// So many of them, to see whether such can be read. It is of no other use.
+    pub(super) fn sample(&self, count: usize) -> Jobs {
+        let mut sample = Jobs::new(0, 0);
+        let some = self.slots.iter().take(count);
+        sample.slots = some.map(|(key, job)| (key, job.clone())).collect();
+        sample
+    }
+
     /// These, with their index by unique: a seed is not handed on.
     pub(super) fn filed(self, seed: u64) -> Jobs {
         let Jobs {

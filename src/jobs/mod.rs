@@ -8,7 +8,7 @@
 //! [`wake`] is who sleeps and who is woken; `text` and `listing` are what operators ask; `job`, `numbers`, `function` and [`conn`] are
 //! the tables; [`outbox`] is the output; [`load`] is
 //! the snapshot, [`view`] what is shown of single jobs. `policy` is what the operator says of jobs that do not end well, and `failed`
-//! where those that had their chances are kept; `state` is all of it, for another one to go on with.
+//! where those that had their chances are kept; `state` is all of it, for another one to go on with, and `row` a job in it.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
@@ -23,6 +23,7 @@ pub mod load;
 mod numbers;
 pub mod outbox;
 mod policy;
+mod row;
 pub mod server;
 mod state;
 mod submit;

@@ -1,7 +1,7 @@
 //! What a job server is, as one value that can be written and read again: another one made of it goes on where this one stopped.
 //!
 //! It is the tables themselves, with their fields by name. A field that is added to one of them is therefore in it, and
-//! `#[serde(default)]` is what lets an older value be read that has it not. Whatever else is changed in what the fields mean takes a
+//! `#[serde(default)]` is what lets an older value be read that has it not. Jobs alone are without names (`row`). Whatever else is changed in what the fields mean takes a
 //! new version of what an upgrade hands over (`daemon::handover`).
 
 use std::borrow::Cow;
@@ -34,6 +34,14 @@ pub struct State<'a> {
 }
 
 impl JobServer {
+    /// A state with so many jobs at most, to see whether another one can read it. To go on with, it is of no use.
+    pub fn sample(&self, jobs: usize) -> State<'_> {
+        State {
+            jobs: Cow::Owned(self.jobs.sample(jobs)),
+            ..self.state()
+        }
+    }
+
     /// What another one is to go on with. The outbox is no part of it: it has to be carried out before.
     pub fn state(&self) -> State<'_> {
         let JobServer {

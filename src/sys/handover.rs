@@ -5,14 +5,17 @@
 //! that is why it has to be the one that forked them), its lock, and every descriptor that is not close-on-exec. All threads end.
 #![expect(
     unsafe_code,
-    reason = "a descriptor that was inherited by its number has no owner yet, and the environment is changed in place"
+    reason = "a descriptor that was inherited by its number has no owner yet, the environment is changed in place, and a file is looked at where the kernel has it"
 )]
 
-use std::ffi::{CString, OsStr, OsString};
+use std::ffi::{CString, OsStr, OsString, c_void};
+use std::fs::File;
 use std::io;
-use std::os::fd::{BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+use std::ops::Deref;
+use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::Path;
+use std::ptr::{self, NonNull};
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::unistd::execve;
@@ -42,6 +45,56 @@ pub fn adopt(descriptor: RawFd) -> io::Result<OwnedFd> {
     cross(descriptor, FdFlag::FD_CLOEXEC)?;
     // SAFETY: it is open, and the program that owned it is gone.
     Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+}
+
+/// What is in a file, where the kernel has it: it need not be in memory twice, and is not copied to be looked at.
+#[derive(Debug)]
+pub struct Mapped {
+    start: NonNull<c_void>,
+    length: usize,
+}
+
+impl Mapped {
+    /// Looks at a file that nobody writes to any more.
+    ///
+    /// # Errors
+    /// Those of mmap(2): it is empty, or no file.
+    pub fn of(file: &File) -> io::Result<Mapped> {
+        let length = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
+        // read in one go, and in advance
+        let flags = libc::MAP_PRIVATE | libc::MAP_POPULATE;
+        // SAFETY: the kernel finds the place, where nothing else is.
+        let start = unsafe {
+            libc::mmap(
+                ptr::null_mut(),
+                length,
+                libc::PROT_READ,
+                flags,
+                file.as_raw_fd(),
+                0,
+            )
+        };
+        match NonNull::new(start) {
+            Some(start) if start.as_ptr() != libc::MAP_FAILED => Ok(Mapped { start, length }),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+}
+
+impl Deref for Mapped {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // SAFETY: it is mapped for as long as this lives, and nobody changes it: the file has no name, and whoever has written it is done.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr().cast(), self.length) }
+    }
+}
+
+impl Drop for Mapped {
+    fn drop(&mut self) {
+        // SAFETY: it is ours, and no slice of it outlives it.
+        unsafe { libc::munmap(self.start.as_ptr(), self.length) };
+    }
 }
 
 /// Puts the program at `path` in this process's place. It gets the words and the environment, the word of [`received`], and these
@@ -97,7 +150,7 @@ fn cross(descriptor: RawFd, flags: FdFlag) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use std::io::{Read as _, Write as _};
-    use std::os::fd::{AsRawFd as _, IntoRawFd as _};
+    use std::os::fd::IntoRawFd as _;
 
     use super::*;
 
@@ -112,6 +165,18 @@ mod tests {
             let flags = fcntl(number.as_fd(), FcntlArg::F_GETFD).unwrap();
             assert_eq!(FdFlag::from_bits_truncate(flags), FdFlag::FD_CLOEXEC);
         }
+    }
+
+    #[test]
+    fn a_file_is_looked_at() {
+        let mut file = tempfile::tempfile().unwrap();
+        assert!(Mapped::of(&file).is_err(), "there is nothing");
+        let bytes = [7; 5000];
+        file.write_all(&bytes).unwrap();
+        assert_eq!(Mapped::of(&file).unwrap()[..], bytes);
+        let (reader, _writer) = io::pipe().unwrap();
+        let pipe = File::from(OwnedFd::from(reader));
+        assert!(Mapped::of(&pipe).is_err());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use gearpool::daemon::handover::VERSION;
 use nix::sys::signal::Signal;
@@ -150,17 +150,14 @@ fn while_it_ends_it_stays_what_it_is() {
 #[test]
 fn another_version_of_what_is_handed_over_is_refused() {
     let asked = |head: &[u8]| {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_gearpool"))
+        let mut shown = tempfile::tempfile().unwrap();
+        shown.write_all(head).unwrap();
+        let said = Command::new(env!("CARGO_BIN_EXE_gearpool"))
             .args(["serve", "--check-args"])
             .env("GEARPOOL_HANDOVER", "0")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
+            .stdin(shown)
+            .output()
             .unwrap();
-        // it may have seen enough before the end
-        let _ = child.stdin.take().unwrap().write_all(head);
-        let said = child.wait_with_output().unwrap();
         assert_eq!(said.status.code(), Some(1), "{said:?}");
         assert!(said.stdout.is_empty(), "{said:?}");
         String::from_utf8(said.stderr).unwrap()

@@ -23,6 +23,9 @@ use crate::status::UpgradeStatus;
 use crate::sys;
 use crate::sys::{clock, net};
 
+/// So many jobs are in what the new program is asked with: they are all alike, and while they are written nobody is served.
+const REHEARSED: usize = 1000;
+
 /// How long the new program may take to say whether it can go on, and how much longer for so many bytes that it has to read.
 const PATIENCE: Duration = Duration::from_secs(10);
 const A_SECOND: u64 = 4 << 20;
@@ -79,6 +82,14 @@ pub(super) struct Upgrade {
     stage: Stage,
 }
 
+/// Which jobs are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Jobs {
+    /// Those for the question whether the new program can go on.
+    Some,
+    All,
+}
+
 /// How far it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
@@ -101,7 +112,7 @@ impl Manager {
         let now = clock::now().unwrap_or_default();
         let logs = self.parts.logs.stop(LOGS_STOP);
         let pipes = logs.as_ref().map_or(&[][..], |logs| &logs.pipes);
-        let rehearsal = self.write(pipes, now).map(|(file, _)| {
+        let rehearsal = self.write(pipes, now, Jobs::Some).map(|(file, _)| {
             let program = ground.program.clone();
             tracing::info!("upgrade: asking {} whether it can go on", program.display());
             ask(program, ground.words.clone(), file)
@@ -188,7 +199,7 @@ impl Manager {
         let Some(logs) = self.parts.logs.stop(LOGS_STOP) else {
             return self.look_again("the disk of the workers' logs is too slow");
         };
-        let error = match self.write(&logs.pipes, stopped) {
+        let error = match self.write(&logs.pipes, stopped, Jobs::All) {
             Err(error) => format!("{error:#}"),
             Ok((file, descriptors)) => {
                 let descriptors = descriptors.into_iter().chain([file.as_raw_fd()]);
@@ -239,7 +250,12 @@ impl Manager {
     }
 
     /// Writes everything that crosses, and says which descriptors do.
-    fn write(&self, pipes: &[PipeState], stopped: Duration) -> anyhow::Result<(File, Vec<RawFd>)> {
+    fn write(
+        &self,
+        pipes: &[PipeState],
+        stopped: Duration,
+        jobs: Jobs,
+    ) -> anyhow::Result<(File, Vec<RawFd>)> {
         let Manager {
             parts,
             supervisor,
@@ -320,7 +336,10 @@ impl Manager {
                     pipe: guardian.descriptor(),
                     pid: guardian.pid(),
                 }),
-                server: server.state(),
+                server: match jobs {
+                    Jobs::Some => server.sample(REHEARSED),
+                    Jobs::All => server.state(),
+                },
                 peers,
                 leaving,
                 supervisor: Cow::Borrowed(supervisor),
