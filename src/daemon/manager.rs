@@ -189,8 +189,9 @@ pub(super) struct Manager {
     given_up: Option<String>,
     /// How often the kernel has killed something for want of memory.
     oom: OutOfMemory,
-    /// When processes were weighed last.
+    /// When processes were weighed last, and what came of it, for those whose pool has `max_memory`.
     weighed: Time,
+    weights: HashMap<ProcId, u64>,
     checks: Checks,
     /// The pools that were in force when this program took over, until it has compared the file with them.
     left: Option<Vec<Arc<Pool>>>,
@@ -233,6 +234,7 @@ impl Manager {
             given_up: None,
             oom: OutOfMemory::default(),
             weighed: Time::ZERO,
+            weights: HashMap::new(),
             checks: Checks::default(),
             left: None,
             word_at: None,

@@ -27,6 +27,8 @@ pub(super) struct Sources<'a> {
     pub(super) crew: &'a Crew,
     pub(super) file: Option<&'a ConfigFile>,
     pub(super) logs: &'a Logs,
+    /// The memory of processes that have been weighed, in bytes.
+    pub(super) weights: &'a HashMap<ProcId, u64>,
     pub(super) is_shutting_down: bool,
 }
 
@@ -84,7 +86,7 @@ impl Snapshooter {
                 .push(load);
         }
         let others = owned.remove(&None).unwrap_or_default();
-        let usages = Snapshooter::usages(sources.crew);
+        let usages = Snapshooter::usages(sources);
         let pools = pools.into_iter().map(|mut pool| {
             let processes = std::mem::take(&mut pool.processes);
             let members = processes.into_iter().map(|process| {
@@ -178,15 +180,19 @@ impl Snapshooter {
     }
 
     /// What every process of the crew uses, together with what it has started in its session.
-    fn usages(crew: &Crew) -> HashMap<ProcId, Usage> {
+    fn usages(sources: &Sources<'_>) -> HashMap<ProcId, Usage> {
+        let crew = sources.crew;
         if crew.iter().next().is_none() {
             return HashMap::new();
         }
         let by_session = usage::by_session(|session| crew.led_by(session).is_some());
-        let usages = by_session.into_iter();
-        usages
-            .filter_map(|(session, usage)| Some((crew.led_by(session)?, usage)))
-            .collect()
+        let usages = by_session.into_iter().filter_map(|(session, mut usage)| {
+            let proc = crew.led_by(session)?;
+            // what `max_memory` is compared with, not another number
+            usage.memory = *sources.weights.get(&proc).unwrap_or(&usage.memory);
+            Some((proc, usage))
+        });
+        usages.collect()
     }
 }
 

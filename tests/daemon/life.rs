@@ -42,6 +42,21 @@ fn a_process_that_takes_too_much_memory_is_replaced_between_two_jobs() {
     assert_eq!(daemon.pool("f").pool.restarts, 0);
 }
 
+#[test]
+fn the_status_shows_what_max_memory_is_compared_with() {
+    let home = Home::new("f: {cmd: sh start.sh, max_memory: 900MiB}\n");
+    // in a session of its own, which the resident memory of the process's session says nothing of
+    home.write(
+        "start.sh",
+        "setsid php -r '$kept = str_repeat(\"x\", 80 << 20); sleep(1000);' & exec php worker.php",
+    );
+    let daemon = Daemon::start_in(home, &[]);
+    daemon.ready("f", 1);
+    until("all of it to be shown", || {
+        daemon.pool("f").members[0].memory > Some(80 << 20)
+    });
+}
+
 /// A group of processes that gets no more than so many bytes of memory, of whichever version the machine has.
 struct Cramped(PathBuf);
 

@@ -147,6 +147,7 @@ impl Manager {
             crew: &self.crew,
             file: self.parts.file.as_ref(),
             logs: &self.parts.logs,
+            weights: &self.weights,
             is_shutting_down: self.ending.is_some(),
         };
         let pools = self.supervisor.view(self.parts.hub.now());

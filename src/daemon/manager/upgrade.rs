@@ -277,6 +277,7 @@ impl Manager {
             given_up: _,
             oom: _,
             weighed: _,
+            weights: _,
             checks,
             // said again
             word_at: _,

@@ -15,16 +15,22 @@ pub(super) struct OutOfMemory {
     before: u64,
     last: u64,
     read_at: Option<Time>,
+    /// How many of them were in the control group of a process that has outlived them: children of its own.
+    outlived: HashMap<ProcId, u64>,
 }
 
 impl OutOfMemory {
-    fn look(&mut self, now: Time) {
-        if self.read_at.is_none_or(|at| now.since(at) >= OOM_WINDOW) {
-            let kills = pressure::oom_kills();
-            self.before = self.read_at.map_or(kills, |_| self.last);
-            self.last = kills;
-            self.read_at = Some(now);
+    /// Whether there have been more of them.
+    fn look(&mut self, now: Time) -> bool {
+        if self.read_at.is_some_and(|at| now.since(at) < OOM_WINDOW) {
+            return false;
         }
+        let kills = pressure::oom_kills();
+        let is_more = self.read_at.is_none() || kills > self.last;
+        self.before = self.read_at.map_or(kills, |_| self.last);
+        self.last = kills;
+        self.read_at = Some(now);
+        is_more
     }
 
     /// Whether there was one since a while ago that stands for no other process yet.
@@ -35,6 +41,15 @@ impl OutOfMemory {
         self.last = self.last.max(self.before);
         is_new
     }
+
+    /// Whether the end of a process by KILL was for want of memory. `in_group` is how many of its control group the kernel has killed
+    /// in all; `None` if nobody counts.
+    fn has_ended(&mut self, proc: ProcId, in_group: Option<u64>) -> bool {
+        match in_group {
+            Some(kills) => kills > self.outlived.get(&proc).copied().unwrap_or(0),
+            None => self.take(),
+        }
+    }
 }
 
 impl Manager {
@@ -44,7 +59,9 @@ impl Manager {
             return;
         }
         self.weighed = now;
-        self.oom.look(now);
+        if self.oom.look(now) {
+            self.oom.outlived = self.outlived();
+        }
         // the pools as they are in force: a member's own is that of its start
         let pools = self.pools().iter();
         let limits: HashMap<&str, u64> = pools
@@ -58,9 +75,22 @@ impl Manager {
             let counted = self.groups.get(&proc).and_then(Group::memory);
             weights.push((proc, counted.unwrap_or_else(|| memory(member.pid, max))));
         }
+        self.weights = weights.iter().copied().collect();
         if !weights.is_empty() {
             self.events.push_back(Event::Weighed(weights));
         }
+    }
+
+    /// How many processes the kernel has killed in the groups of those that live.
+    fn outlived(&self) -> HashMap<ProcId, u64> {
+        let groups = self.groups.iter().filter_map(|(&proc, group)| {
+            let kills = group.oom_kills().filter(|&kills| kills > 0)?;
+            // read after the count: who lives now has outlived all of them
+            let member = self.crew.get(proc)?;
+            let lives = process::one(member.pid).is_some_and(|it| !it.ended);
+            (lives && !self.sweeps.contains_key(&proc)).then_some((proc, kills))
+        });
+        groups.collect()
     }
 
     /// KILL that was not sent from here may have been the kernel's, for want of memory.
@@ -68,11 +98,8 @@ impl Manager {
         if status != ExitStatus::Signal(KILL) || self.killed.contains(&proc) {
             return status;
         }
-        let is_so = match self.groups.get(&proc).and_then(Group::oom_kills) {
-            Some(kills) => kills > 0,
-            None => self.oom.take(),
-        };
-        match is_so {
+        let in_group = self.groups.get(&proc).and_then(Group::oom_kills);
+        match self.oom.has_ended(proc, in_group) {
             true => ExitStatus::OutOfMemory,
             false => status,
         }
@@ -90,4 +117,21 @@ fn memory(pid: u32, max: u64) -> u64 {
     }
     let share = |pid| pressure::proportional(pid).unwrap_or_else(|| resident(pid));
     all.iter().map(|it| share(it.pid)).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_process_has_outlived_has_not_ended_it() {
+        let mut oom = OutOfMemory {
+            outlived: HashMap::from([(ProcId(1), 2)]),
+            ..OutOfMemory::default()
+        };
+        assert!(!oom.has_ended(ProcId(1), Some(2)));
+        assert!(oom.has_ended(ProcId(1), Some(3)));
+        assert!(oom.has_ended(ProcId(2), Some(1)));
+        assert!(!oom.has_ended(ProcId(2), Some(0)));
+    }
 }
