@@ -22,7 +22,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::jobs::load::FunctionLoad;
-use crate::pools::view::{PoolView, ProcessView};
+use crate::pools::view::{PoolState, PoolView, ProcessView};
 
 /// Everything that `status` knows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -101,6 +101,13 @@ pub struct PoolStatus {
     pub paused: Vec<String>,
     /// Its processes, by slot.
     pub members: Vec<MemberStatus>,
+}
+
+impl PoolStatus {
+    /// Whether the file has it and nobody has stopped it.
+    pub fn is_up(&self) -> bool {
+        matches!(self.pool.state, PoolState::Running | PoolState::Failing)
+    }
 }
 
 /// A process of a pool.

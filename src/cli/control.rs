@@ -9,7 +9,7 @@ use super::pool_slot::PoolSlot;
 use super::terminal;
 use crate::http::{Bounds, Done, Order};
 use crate::pools::Slot;
-use crate::pools::view::PoolState;
+use crate::status::PoolStatus;
 
 /// Hold a pool at a number of processes, or between two
 ///
@@ -229,12 +229,10 @@ impl Common {
     /// The pools that the file has and nobody has stopped.
     fn running_pools(&self) -> Result<Vec<PoolSlot>, Failure> {
         let status = block_on(async { self.daemon.locate()?.status().await })?;
-        let pools = status.pools.into_iter().map(|pool| pool.pool);
-        let runs = |state| matches!(state, PoolState::Running | PoolState::Failing);
-        let running: Vec<_> = pools
-            .filter(|pool| runs(pool.state))
+        let running = status.pools.into_iter().filter(PoolStatus::is_up);
+        let running: Vec<_> = running
             .map(|pool| PoolSlot {
-                pool: pool.name,
+                pool: pool.pool.name,
                 slot: None,
             })
             .collect();
