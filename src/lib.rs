@@ -40,8 +40,9 @@
 //!
 //! [`pools::Supervisor`] says [`Spawn`](pools::Action::Spawn); `daemon::manager` starts it through [`sys::child`] on the main thread, its
 //! output goes to `daemon::logs` on a thread of its own, and [`sys::guardian`] is told, which kills what is left when the daemon is
-//! killed; what is left when both are, the next daemon of the same folder kills first. The daemon is the subreaper of all that descends from it: when a process has ended, `daemon::manager` ends what it has left,
-//! and only then tells the supervisor, which may start the next. When a connection registers a function, [`sys::peer`] finds out whose it is. To stop a process it is quiesced, then parked,
+//! killed; what is left when both are, the next daemon of the same folder kills first. The daemon is the subreaper of all that descends
+//! from it: when a process has ended, `daemon::manager` ends what it has left, and only then tells the supervisor, which may start the
+//! next. When a connection registers a function, [`sys::peer`] finds out whose it is. To stop a process it is quiesced, then parked,
 //! then signalled; later its connection is closed, and in the end it is killed with its whole group.
 //!
 //! What is to be started anew is checked before, where the file says how (`daemon::manager`): a pool's `check` is a process of the

@@ -18,7 +18,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::Failure;
 use super::client::{Daemon, DaemonArgs, block_on};
-use super::logs::{BURST, LOOK, Logs, Sink, Wants};
+use super::logs::{BURST, Form, LOOK, Logs, Sink, Wants};
 use super::pool_slot::PoolSlot;
 use super::terminal;
 use crate::http::{Done, Order};
@@ -235,7 +235,7 @@ impl Shell {
     fn follow(&mut self, pool: String, slot: Option<Slot>) {
         let slot = slot.map(|slot| slot.0);
         let which = PoolSlot { pool, slot };
-        let mut logs = Logs::new(self.log_dir.clone(), Some(which), Colour::Off);
+        let mut logs = Logs::new(self.log_dir.clone(), Some(which), Form::Text(Colour::Off));
         let mut gathered = Gathered::default();
         let begun = logs.begin(LINES, true, &mut gathered);
         self.written(gathered, begun);

@@ -38,6 +38,7 @@ pub struct PoolView {
     /// What its size is decided from.
     pub scale: ScaleView,
     /// Its processes, by slot.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub processes: Vec<ProcessView>,
 }
 

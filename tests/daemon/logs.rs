@@ -113,6 +113,29 @@ fn a_running_job_is_shown_and_the_last_words_of_a_killed_one_are_its_own() {
     until("its last line", || {
         daemon.run(&["logs", "--job", &handle]).out == "before\nbefore\nafter\n"
     });
+    let object = |line: &str| {
+        format!(r#"{{"pool":"f","slot":1,"stream":"output","job":"{handle}","line":"{line}"}}"#)
+            + "\n"
+    };
+    let objects = ["before", "before", "after"].map(object).concat();
+    assert_eq!(
+        daemon.run(&["logs", "--json", "--job", &handle]).out,
+        objects
+    );
+    let last = r#"{"pool":"f","slot":1,"stream":"output","line":"after"}"#;
+    assert_eq!(
+        daemon.run(&["logs", "--json", "-n", "1"]).out,
+        format!("{last}\n")
+    );
+    let first = daemon
+        .run(&["logs", "--json", "--events", "-n", "100", "f/1"])
+        .out;
+    let first: serde_json::Value = serde_json::from_str(first.lines().next().unwrap()).unwrap();
+    assert_eq!((&first["pool"], &first["slot"]), (&"f".into(), &1.into()));
+    assert_eq!(
+        (&first["event"], &first["pid"]),
+        (&"start".into(), &pid.into())
+    );
     assert_eq!(daemon.run(&["stop", "f"]).code, 0);
     let events = || {
         let ended = daemon.run(&["logs", "--events", "-n", "100", "f"]);

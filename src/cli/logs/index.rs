@@ -4,12 +4,28 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader};
 
+use serde::Serialize;
+
 use super::files::{SlotLog, Stream, generations};
+use super::lines::Form;
 use crate::daemon::logs::index::{Event, What};
 use crate::status::words::printable;
 
+/// What happened to a slot.
+#[derive(Serialize)]
+struct Object<'a> {
+    pool: &'a str,
+    slot: u32,
+    #[serde(flatten)]
+    event: &'a Event,
+}
+
 /// The last so many things that happened to a slot, a line each, with their times. What a file says again of an older one is left out.
-pub(super) fn last_events(log: &SlotLog, count: usize) -> io::Result<VecDeque<(String, String)>> {
+pub(super) fn last_events(
+    log: &SlotLog,
+    count: usize,
+    form: Form,
+) -> io::Result<VecDeque<(String, String)>> {
     let mut last = VecDeque::new();
     if log.stream == Stream::Errors {
         // The same as of its standard output.
@@ -25,7 +41,17 @@ pub(super) fn last_events(log: &SlotLog, count: usize) -> io::Result<VecDeque<(S
             if last.len() == count {
                 last.pop_front();
             }
-            let line = format!("{} {name} {}\n", event.time, words(&event.what));
+            let line = match form {
+                Form::Text(_) => format!("{} {name} {}\n", event.time, words(&event.what)),
+                Form::Json => {
+                    let (pool, slot) = (&log.pool, log.slot);
+                    serde_json::to_string(&Object {
+                        pool,
+                        slot,
+                        event: &event,
+                    })? + "\n"
+                }
+            };
             last.push_back((event.time, line));
         }
     }

@@ -1,6 +1,9 @@
 //! Streams of bytes as prefixed lines, on one output.
 
+use std::borrow::Cow;
 use std::time::{Duration, Instant};
+
+use serde::Serialize;
 
 use super::files::{SlotLog, Stream};
 use crate::status::Colour;
@@ -12,6 +15,15 @@ const UNFINISHED: Duration = Duration::from_secs(1);
 const LONGEST: usize = 64 << 10;
 /// Told apart on any background: cyan, yellow, green, magenta, blue, bright cyan.
 const COLOURS: [&str; 6] = ["36", "33", "32", "35", "34", "96"];
+
+/// How lines are told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::cli) enum Form {
+    /// By what stands in front of them, in colours or not.
+    Text(Colour),
+    /// Each is a JSON object.
+    Json,
+}
 
 /// How the lines of one slot are marked.
 #[derive(Clone, Debug)]
@@ -27,6 +39,26 @@ pub(super) enum Prefix {
         /// The slot's number, for its colour.
         slot: u32,
     },
+    /// As what they are in a JSON object.
+    Json {
+        /// Where they come from.
+        log: SlotLog,
+        /// What of it: `output` is standard output and standard error in one.
+        stream: &'static str,
+        /// The job that they were asked for by.
+        job: Option<String>,
+    },
+}
+
+/// A line as an object, with the names of the logs' own `format: json`.
+#[derive(Serialize)]
+struct Object<'a> {
+    pool: &'a str,
+    slot: u32,
+    stream: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    job: Option<&'a str>,
+    line: Cow<'a, str>,
 }
 
 /// The lines of one slot.
@@ -49,6 +81,19 @@ impl Prefix {
             slot: log.slot,
         }
     }
+
+    /// `has_errors_apart` is whether the slot's standard error has a log of its own.
+    pub(super) fn json(log: &SlotLog, has_errors_apart: bool, job: Option<&str>) -> Prefix {
+        Prefix::Json {
+            log: log.clone(),
+            stream: match (log.stream, has_errors_apart) {
+                (Stream::Errors, _) => "stderr",
+                (Stream::Output, true) => "stdout",
+                (Stream::Output, false) => "output",
+            },
+            job: job.map(str::to_owned),
+        }
+    }
 }
 
 impl Lines {
@@ -62,10 +107,10 @@ impl Lines {
 
     /// Takes bytes, and writes the lines that they finish to `out`.
     pub(super) fn feed(&mut self, bytes: &[u8], now: Instant, out: &mut Vec<u8>) {
-        let Prefix::Slot { .. } = self.prefix else {
+        if matches!(self.prefix, Prefix::None) {
             out.extend_from_slice(bytes);
             return;
-        };
+        }
         for part in bytes.split_inclusive(|byte| *byte == b'\n') {
             self.unfinished.extend_from_slice(part);
             if part.ends_with(b"\n") || self.unfinished.len() >= LONGEST {
@@ -94,22 +139,40 @@ impl Lines {
     /// Writes what there is, as a line.
     pub(super) fn finish(&mut self, out: &mut Vec<u8>) {
         self.since = None;
-        let Prefix::Slot { name, colour, slot } = &self.prefix else {
-            return;
-        };
         if self.unfinished.is_empty() {
             return;
         }
-        match colour {
-            Colour::Off => out.extend_from_slice(format!("{name} | ").as_bytes()),
-            Colour::On => {
-                let code = COLOURS[*slot as usize % COLOURS.len()];
-                out.extend_from_slice(format!("\x1b[{code}m{name} |\x1b[0m ").as_bytes());
+        match &self.prefix {
+            // nothing is held back then
+            Prefix::None => {}
+            Prefix::Slot { name, colour, slot } => {
+                match colour {
+                    Colour::Off => out.extend_from_slice(format!("{name} | ").as_bytes()),
+                    Colour::On => {
+                        let code = COLOURS[*slot as usize % COLOURS.len()];
+                        out.extend_from_slice(format!("\x1b[{code}m{name} |\x1b[0m ").as_bytes());
+                    }
+                }
+                out.append(&mut self.unfinished);
+                if out.last() != Some(&b'\n') {
+                    out.push(b'\n');
+                }
             }
-        }
-        out.append(&mut self.unfinished);
-        if out.last() != Some(&b'\n') {
-            out.push(b'\n');
+            Prefix::Json { log, stream, job } => {
+                let line = self.unfinished.strip_suffix(b"\n");
+                let object = Object {
+                    pool: &log.pool,
+                    slot: log.slot,
+                    stream,
+                    job: job.as_deref(),
+                    line: String::from_utf8_lossy(line.unwrap_or(&self.unfinished)),
+                };
+                // writing to memory does not fail
+                if serde_json::to_writer(&mut *out, &object).is_ok() {
+                    out.push(b'\n');
+                }
+                self.unfinished.clear();
+            }
         }
     }
 }
@@ -147,6 +210,25 @@ mod tests {
         assert_eq!(text(&mut out), "fetchURL/3 | dying\n");
         lines.finish(&mut out);
         assert_eq!(text(&mut out), "");
+    }
+
+    #[test]
+    fn a_line_is_an_object_whatever_its_bytes_are() {
+        let log = SlotLog {
+            pool: "fetchURL".to_owned(),
+            slot: 3,
+            stream: Stream::Errors,
+            path: Default::default(),
+        };
+        let mut lines = Lines::new(Prefix::json(&log, true, Some("H:1")));
+        let mut out = Vec::new();
+        lines.feed(b"say \"\xff\"\nlast", Instant::now(), &mut out);
+        lines.finish(&mut out);
+        assert_eq!(
+            text(&mut out),
+            "{\"pool\":\"fetchURL\",\"slot\":3,\"stream\":\"stderr\",\"job\":\"H:1\",\"line\":\"say \\\"\u{fffd}\\\"\"}\n\
+             {\"pool\":\"fetchURL\",\"slot\":3,\"stream\":\"stderr\",\"job\":\"H:1\",\"line\":\"last\"}\n"
+        );
     }
 
     #[test]

@@ -19,6 +19,7 @@ use anyhow::{Context as _, anyhow};
 use clap::Args;
 
 use self::files::{SlotLog, Stream};
+pub(super) use self::lines::Form;
 use self::lines::{Lines, Prefix};
 use self::tail::Tail;
 use super::Failure;
@@ -27,7 +28,6 @@ use super::nearest::nearest;
 use super::pool_slot::PoolSlot;
 use super::terminal::{self, Reader};
 use crate::daemon::logs::names;
-use crate::status::Colour;
 
 /// How often the files are looked at.
 pub(super) const LOOK: Duration = Duration::from_millis(100);
@@ -71,6 +71,10 @@ pub struct LogsArgs {
     #[arg(long, conflicts_with = "follow")]
     events: bool,
 
+    /// Print a JSON object a line: pool, slot, stream and line, or with --events what happened and when
+    #[arg(long)]
+    json: bool,
+
     #[command(flatten)]
     daemon: DaemonArgs,
 }
@@ -88,7 +92,7 @@ struct Place {
 pub(super) struct Logs {
     log_dir: PathBuf,
     which: Option<PoolSlot>,
-    colour: Colour,
+    form: Form,
     slots: BTreeMap<SlotLog, Slot>,
 }
 
@@ -136,7 +140,11 @@ impl LogsArgs {
         block_on(async {
             let place = self.place().await?;
             let missing = self.check(&place)?;
-            let mut logs = Logs::new(place.log_dir, self.which, terminal::look().colour);
+            let form = match self.json {
+                true => Form::Json,
+                false => Form::Text(terminal::look().colour),
+            };
+            let mut logs = Logs::new(place.log_dir, self.which, form);
             if let Some(job) = &self.job {
                 if !self.follow {
                     return logs.job(job);
@@ -235,11 +243,11 @@ impl LogsArgs {
 
 impl Logs {
     /// Those of a pool or a slot; all when it is not said.
-    pub(super) fn new(log_dir: PathBuf, which: Option<PoolSlot>, colour: Colour) -> Logs {
+    pub(super) fn new(log_dir: PathBuf, which: Option<PoolSlot>, form: Form) -> Logs {
         Logs {
             log_dir,
             which,
-            colour,
+            form,
             slots: BTreeMap::new(),
         }
     }
@@ -276,7 +284,10 @@ impl Logs {
     fn events(&self, count: usize) -> Result<u8, Failure> {
         let mut all = Vec::new();
         for log in self.find().with_context(|| unreadable(&self.log_dir))? {
-            all.extend(index::last_events(&log, count).with_context(|| unreadable(&log.path))?);
+            all.extend(
+                index::last_events(&log, count, self.form)
+                    .with_context(|| unreadable(&log.path))?,
+            );
         }
         // A slot's own stay in their order where the times are the same.
         all.sort_by(|(one, _), (other, _)| one.cmp(other));
@@ -377,9 +388,10 @@ impl Logs {
             Some(PoolSlot { slot: Some(_), .. }) => !self.has_errors_apart(log),
             Some(PoolSlot { slot: None, .. }) | None => false,
         };
-        let prefix = match is_alone {
-            true => Prefix::None,
-            false => Prefix::slot(log, self.colour),
+        let prefix = match self.form {
+            Form::Text(_) if is_alone => Prefix::None,
+            Form::Text(colour) => Prefix::slot(log, colour),
+            Form::Json => Prefix::json(log, self.has_errors_apart(log), None),
         };
         Slot {
             tail,
