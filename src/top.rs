@@ -128,7 +128,10 @@ impl Top {
             status,
             silent: None,
             rates,
-            view: View::default(),
+            view: View {
+                width: Some(size.width.into()),
+                ..View::default()
+            },
             filter: String::new(),
             selected: None,
             place: 0,
@@ -146,6 +149,7 @@ impl Top {
             Event::Key(key) => self.key(key),
             Event::Resized(size) => {
                 self.size = size;
+                self.view.width = Some(size.width.into());
                 None
             }
             Event::Status(status) => {
@@ -183,6 +187,10 @@ impl Top {
 
     /// Keeps the selection on something that there is, and in sight.
     fn settle(&mut self) {
+        if matches!(self.mode, Mode::Log(_)) {
+            // a flood of lines comes ten times a second, and the table is not in sight
+            return;
+        }
         let table = self.table();
         let subjects = &table.subjects;
         let found = subjects
@@ -215,25 +223,22 @@ impl Top {
         self.scroll = self.scroll.min(lines.saturating_sub(room));
     }
 
-    /// The snapshot as lines.
+    /// The snapshot as lines, or as much of it as the filter lets through.
     fn table(&self) -> Table {
-        let mut status = Status::clone(&self.status);
-        if !self.filter.is_empty() {
-            let filter = self.filter.to_lowercase();
-            let matches = |name: &String| name.to_lowercase().contains(&filter);
-            status.functions.retain(|it| matches(&it.name));
-            status
-                .pools
-                .retain(|it| matches(&it.pool.name) || it.pool.functions.iter().any(matches));
-            status
-                .other_workers
-                .retain(|it| it.functions.iter().any(matches));
+        if self.filter.is_empty() {
+            return table(&self.status, &self.view);
         }
-        let view = View {
-            width: Some(self.size.width.into()),
-            ..self.view.clone()
-        };
-        table(&status, &view)
+        let filter = self.filter.to_lowercase();
+        let matches = |name: &String| name.to_lowercase().contains(&filter);
+        let mut status = Status::clone(&self.status);
+        status.functions.retain(|it| matches(&it.name));
+        status
+            .pools
+            .retain(|it| matches(&it.pool.name) || it.pool.functions.iter().any(matches));
+        status
+            .other_workers
+            .retain(|it| it.functions.iter().any(matches));
+        table(&status, &self.view)
     }
 
     /// How many lines of the table's body can be seen.

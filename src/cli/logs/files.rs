@@ -218,6 +218,16 @@ fn entries(folder: &Path) -> io::Result<Vec<fs::DirEntry>> {
     }
 }
 
+/// Writes more of a log, as a worker's output comes.
+#[cfg(test)]
+pub(super) fn append(path: &Path, text: &str) {
+    use std::io::Write as _;
+
+    let mut options = fs::OpenOptions::new();
+    let mut file = options.create(true).append(true).open(path).unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -215,8 +215,7 @@ fn write_ranges(
 
 #[cfg(test)]
 mod tests {
-    use std::fs::OpenOptions;
-
+    use super::super::files::append;
     use super::*;
 
     fn event(at: u64, what: What) -> Event {
@@ -266,18 +265,10 @@ mod tests {
     fn every_byte_is_found_once_through_rotations() {
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("1.log");
-        let append = |path: PathBuf, text: &str| {
-            let mut file = OpenOptions::new()
-                .create(true)
-                .append(true)
-                .open(path)
-                .unwrap();
-            file.write_all(text.as_bytes()).unwrap();
-        };
-        let write = |text: &str| append(log.clone(), text);
+        let write = |text: &str| append(&log, text);
         let mark = |event: Event| {
             let line = serde_json::to_string(&event).unwrap();
-            append(names::index(&log), &format!("{line}\n"));
+            append(&names::index(&log), &format!("{line}\n"));
         };
         let rotate = || {
             fs::rename(&log, names::older(&log, 1)).unwrap();
@@ -298,11 +289,11 @@ mod tests {
         assert_eq!(new(), "one ");
         assert_eq!(new(), "");
         // a line that is just being written
-        append(names::index(&log), "{\"at\":1");
+        append(&names::index(&log), "{\"at\":1");
         write("two ");
         assert_eq!(new(), "two ");
         append(
-            names::index(&log),
+            &names::index(&log),
             "1,\"time\":\"\",\"event\":\"overdue\",\"job\":\"j\"}\n",
         );
         write("three ");

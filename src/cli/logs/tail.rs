@@ -219,20 +219,10 @@ fn last_lines(file: &mut File, lines: usize) -> io::Result<(Vec<u8>, usize)> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::OpenOptions;
-    use std::io::Write as _;
     use std::path::Path;
 
+    use super::super::files::append;
     use super::*;
-
-    fn append(path: &Path, text: &str) {
-        let mut file = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(path)
-            .unwrap();
-        file.write_all(text.as_bytes()).unwrap();
-    }
 
     /// As the daemon does it.
     fn rotate(path: &Path, keep: u32) {

@@ -430,8 +430,7 @@ impl Manager {
             Some(pool) => self.check(pool, Some(Restart::All)),
             None => {
                 self.sample_first();
-                let pool = name.to_owned();
-                self.events.push_back(Event::Restart { pool, slot: None });
+                self.restart(name.to_owned(), Some(Restart::All));
             }
         }
     }
